@@ -1,0 +1,46 @@
+/**
+ * PORT: where a repository's objects lie. Flat, immutable, named objects; no folders, no append, no rename.
+ *
+ * Names are made of `a-z0-9`, `.`, `-`, `_` and `/`, at most 200 characters, with no empty, `.` or `..` part.
+ * Every implementation passes `storage.conformance.ts`. A good one to read first: `local.ts`.
+ *
+ * Errors: `ObjectMissingError` where an object is not there; `StorageError` for everything else that storage does to us
+ * (full, read-only, unreachable, I/O), with the object's name and, in `hint`, what to do.
+ */
+export interface Storage {
+  /** For people: the place, as the user wrote it, without secrets. */
+  readonly location: string;
+
+  /**
+   * Stores an object whole, or not at all. When it resolves, the object survives a power cut, and every reader sees it
+   * at its full length. An existing object of that name is never changed: then the call resolves to false.
+   */
+  put(name: string, content: readonly Uint8Array[]): Promise<boolean>;
+
+  /** Reads an object, or `range` of it. A range that reaches beyond the end is an error (`DamagedError`). */
+  get(name: string, range?: ByteRange): Promise<Uint8Array>;
+
+  /** Every object whose name starts with `prefix`, which ends in "/" or is empty; each once, in no set order. */
+  list(prefix: string): AsyncIterable<StoredObject>;
+
+  /** What is known of an object, or undefined where there is none. */
+  stat(name: string): Promise<StoredObject | undefined>;
+
+  /** Removes an object. One that is not there is no error: deletion may be repeated. */
+  delete(name: string): Promise<void>;
+
+  /** Lets go of connections and descriptors. Using the storage afterwards is an error. */
+  close(): Promise<void>;
+}
+
+export interface ByteRange {
+  readonly offset: number;
+  readonly length: number;
+}
+
+export interface StoredObject {
+  readonly name: string;
+  readonly sizeBytes: number;
+  /** When it was stored, by the storage's own clock, in ms since 1970. */
+  readonly modifiedMs: number;
+}
