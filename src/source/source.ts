@@ -1,0 +1,69 @@
+import type { FileStat } from "../platform/file-stat.ts";
+import type { RawPath } from "../platform/raw-path.ts";
+import type { ExtendedAttribute } from "../format/tree.ts";
+
+/**
+ * PORT: what is backed up. A walk of local folders, a command's output, an incoming rsync, a block device.
+ *
+ * A source lists everything in one pass, and gives the content of those files that the engine asks for. It never fails
+ * as a whole because of one bad file: what it cannot read it reports (`onProblem`) and leaves out.
+ * A good implementation to read first: `local/local-source.ts`.
+ */
+export interface Source {
+  /**
+   * Every entry in sorted depth-first order: the top directory (path "", depth 0) first, each directory followed at once
+   * by all that is below it, names in one directory ascending by bytes. In batches of any size, for speed; an entry that
+   * cannot be read is reported and left out. A directory that cannot be listed is still an entry, with nothing in it.
+   */
+  entries(): AsyncIterable<readonly SourceEntry[]>;
+
+  /** What is only needed of an entry that is new or changed: its link target and extended attributes. */
+  details(entry: SourceEntry): EntryDetails | Promise<EntryDetails>;
+
+  /** Where the content of a file comes from. Only called for entries of type "file". */
+  content(entry: SourceEntry): FileContent;
+
+  /** Releases descriptors and connections. */
+  close(): Promise<void>;
+}
+
+export interface SourceEntry {
+  /** Full path in the snapshot, without a slash at the start: `home/ann/notes`; "" for the top. */
+  readonly path: RawPath;
+  /** Last part of the path; "" for the top. */
+  readonly name: RawPath;
+  /** Number of parts of the path; 0 for the top. */
+  readonly depth: number;
+  readonly stat: FileStat;
+}
+
+export interface EntryDetails {
+  readonly xattrs: readonly ExtendedAttribute[];
+  /** Of symbolic links. */
+  readonly target: RawPath | undefined;
+}
+
+export type FileContent = LocalFile | StreamedFile;
+
+/** A file that workers open themselves: `path` below the directory that `rootFd` stands for, through no symbolic link. */
+export interface LocalFile {
+  readonly kind: "local";
+  readonly rootFd: number;
+  readonly path: RawPath;
+}
+
+/** Content that arrives through the main thread, in pieces of any size. */
+export interface StreamedFile {
+  readonly kind: "stream";
+  readonly pieces: () => AsyncIterable<Uint8Array>;
+}
+
+/** A file or folder that could not be saved, or not as it should be; the run goes on. */
+export interface SourceProblem {
+  readonly path: RawPath;
+  /** What was being done: `open`, `list`, `read`, `stat`, … */
+  readonly during: string;
+  readonly error: unknown;
+}
+
+export type ReportProblem = (problem: SourceProblem) => void;
