@@ -33,7 +33,6 @@ export function rawPathToText(path: RawPath): string | undefined {
 export function displayPath(path: RawPath): string {
   const text = Buffer.from(path, "latin1").utf8Slice();
   // The common case: plain, valid text without anything to escape.
-  // oxlint-disable-next-line no-control-regex
   if (!/[\u0000-\u001f\u007f-\u009f\\\ufffd\u202a-\u202e\u2066-\u2069]/u.test(text)) return text;
   return escapeBytes(Buffer.from(path, "latin1"));
 }
