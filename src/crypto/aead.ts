@@ -1,0 +1,66 @@
+import { createCipheriv, createDecipheriv } from "node:crypto";
+
+/** Bytes that sealing adds. */
+export const SEAL_OVERHEAD_BYTES = 16;
+
+/** Sealed bytes do not open: altered, or of another key, nonce or place. Callers name the object in a `DamagedError`. */
+export class SealBrokenError extends Error {
+  override readonly name = "SealBrokenError";
+}
+
+/**
+ * AES-256-GCM: ciphertext of all parts joined, then the 16-byte tag. `nonceNumber` (below 2^53) must never be used twice
+ * with one key.
+ */
+export function seal(
+  key: Uint8Array,
+  nonceNumber: number,
+  aad: Uint8Array,
+  parts: readonly Uint8Array[],
+): Buffer {
+  let length = SEAL_OVERHEAD_BYTES;
+  for (const part of parts) length += part.length;
+  const sealed = Buffer.allocUnsafeSlow(length);
+  sealInto(sealed, 0, key, nonceNumber, aad, parts);
+  return sealed;
+}
+
+/** As `seal`, written to `target` from `at`; gives the end. */
+export function sealInto(
+  target: Buffer,
+  at: number,
+  key: Uint8Array,
+  nonceNumber: number,
+  aad: Uint8Array,
+  parts: readonly Uint8Array[],
+): number {
+  const cipher = createCipheriv("aes-256-gcm", key, nonceBytes(nonceNumber), { authTagLength: SEAL_OVERHEAD_BYTES });
+  cipher.setAAD(aad);
+  for (const part of parts) at += cipher.update(part).copy(target, at);
+  cipher.final();
+  return at + cipher.getAuthTag().copy(target, at);
+}
+
+/** Undoes `seal`. Throws `SealBrokenError`. */
+export function open(key: Uint8Array, nonceNumber: number, aad: Uint8Array, sealed: Uint8Array): Buffer {
+  if (sealed.length < SEAL_OVERHEAD_BYTES) throw new SealBrokenError("shorter than its seal");
+  const decipher = createDecipheriv("aes-256-gcm", key, nonceBytes(nonceNumber), { authTagLength: SEAL_OVERHEAD_BYTES });
+  decipher.setAAD(aad);
+  const tagAt = sealed.length - SEAL_OVERHEAD_BYTES;
+  decipher.setAuthTag(sealed.subarray(tagAt));
+  const opened = decipher.update(sealed.subarray(0, tagAt));
+  try {
+    decipher.final();
+  } catch {
+    throw new SealBrokenError("its seal does not hold: the bytes were altered, or belong elsewhere");
+  }
+  return opened;
+}
+
+function nonceBytes(number: number): Buffer {
+  if (!Number.isSafeInteger(number) || number < 0) throw new RangeError(`no nonce: ${number}`);
+  const nonce = Buffer.alloc(12);
+  nonce.writeUInt32BE(Math.floor(number / 2 ** 32), 4);
+  nonce.writeUInt32BE(number % 2 ** 32, 8);
+  return nonce;
+}
