@@ -1,11 +1,14 @@
 /**
  * PORT: where a repository's objects lie. Flat, immutable, named objects; no folders, no append, no rename.
  *
- * Names are made of `a-z0-9`, `.`, `-`, `_` and `/`, at most 200 characters, with no empty, `.` or `..` part.
+ * Names are made of `a-z0-9`, `.`, `-`, `_` and `/`, at most 200 characters; no part of a name is empty or starts with a
+ * dot, and the first part is not `tmp`. Any other name is refused with `StorageError`. No object may be named as the
+ * "folder" of another (`a` beside `a/b`).
  * Every implementation passes `storage.conformance.ts`. A good one to read first: `local.ts`.
  *
- * Errors: `ObjectMissingError` where an object is not there; `StorageError` for everything else that storage does to us
- * (full, read-only, unreachable, I/O), with the object's name and, in `hint`, what to do.
+ * All calls may run at the same time, from any number of processes. Errors: `ObjectMissingError` where an object is not
+ * there; `DamagedError` where it is shorter than it should be; `StorageError` for everything else that storage does to
+ * us (full, read-only, unreachable, I/O), with the object's name and, in `hint`, what to do.
  */
 export interface Storage {
   /** For people: the place, as the user wrote it, without secrets. */
@@ -13,20 +16,28 @@ export interface Storage {
 
   /**
    * Stores an object whole, or not at all. When it resolves, the object survives a power cut, and every reader sees it
-   * at its full length. An existing object of that name is never changed: then the call resolves to false.
+   * at its full length. An existing object of that name is never changed: then the call resolves to false, and that
+   * existing object survives a power cut. When it rejects, the object may be there or not, but never in part.
    */
   put(name: string, content: readonly Uint8Array[]): Promise<boolean>;
 
   /** Reads an object, or `range` of it. A range that reaches beyond the end is an error (`DamagedError`). */
   get(name: string, range?: ByteRange): Promise<Uint8Array>;
 
-  /** Every object whose name starts with `prefix`, which ends in "/" or is empty; each once, in no set order. */
+  /**
+   * Every object whose name starts with `prefix`, which ends in "/" or is empty; each once, in no set order. One that
+   * is stored or deleted meanwhile may be among them or not. Names that break the rules above are left out.
+   */
   list(prefix: string): AsyncIterable<StoredObject>;
 
   /** What is known of an object, or undefined where there is none. */
   stat(name: string): Promise<StoredObject | undefined>;
 
-  /** Removes an object. One that is not there is no error: deletion may be repeated. */
+  /**
+   * Removes an object. One that is not there is no error: deletion may be repeated. When it resolves, the object does
+   * not come back after a power cut, so a deletion may rest on one before it. Many at once are far cheaper than many
+   * one after another.
+   */
   delete(name: string): Promise<void>;
 
   /** Lets go of connections and descriptors. Using the storage afterwards is an error. */
