@@ -39,7 +39,7 @@ export function displayPath(path: RawPath): string {
 
 function escapeBytes(bytes: Buffer): string {
   let out = "";
-  for (let at = 0; at < bytes.length; ) {
+  for (let at = 0; at < bytes.length;) {
     const length = utf8SequenceLength(bytes, at);
     const char = length === 0 ? "" : bytes.utf8Slice(at, at + length);
     if (length === 0 || /[\u0000-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/u.test(char)) {
@@ -63,7 +63,16 @@ const ESCAPES = new Map([
 /** Length of the valid UTF-8 sequence at `at`, or 0. */
 function utf8SequenceLength(bytes: Buffer, at: number): number {
   const lead = bytes[at];
-  const length = lead < 0x80 ? 1 : lead >= 0xc2 && lead < 0xe0 ? 2 : lead >= 0xe0 && lead < 0xf0 ? 3 : lead >= 0xf0 && lead < 0xf5 ? 4 : 0;
+  const length =
+    lead < 0x80
+      ? 1
+      : lead >= 0xc2 && lead < 0xe0
+        ? 2
+        : lead >= 0xe0 && lead < 0xf0
+          ? 3
+          : lead >= 0xf0 && lead < 0xf5
+            ? 4
+            : 0;
   if (length === 0 || at + length > bytes.length) return 0;
   const text = bytes.utf8Slice(at, at + length);
   return text.includes("\ufffd") && !Buffer.from(text, "utf8").equals(bytes.subarray(at, at + length)) ? 0 : length;

@@ -1,0 +1,103 @@
+/**
+ * Calls into the C library, where Node has no function for what the kernel can do.
+ *
+ * Everything goes as numbers: pointers are addresses of memory from `allocateNative`, which never moves, so that a call
+ * costs about 0.2 µs above the system call and allocates nothing. Functions are bound when first used, because loading
+ * the FFI library takes 12 ms that `--help` should not pay. Each worker thread has its own bindings and memory.
+ */
+import { createRequire } from "node:module";
+import type { RawPath } from "./raw-path.ts";
+import { ERRNO, SystemError } from "./system-error.ts";
+
+type ScalarType = "int" | "uint" | "int64" | "uint64" | "uintptr_t";
+export type NativeFunction = (...values: number[]) => number;
+
+interface ForeignFunctions {
+  load(library: null): { func(name: string, result: string, parameters: readonly string[]): NativeFunction };
+  errno(): number;
+  address(memory: Uint8Array): bigint;
+  readonly decode: { string(address: bigint): string };
+}
+
+const foreign = lazy(() => createRequire(import.meta.url)("koffi") as ForeignFunctions);
+const library = lazy(() => foreign().load(null));
+
+/** The value of `make()`, made when first asked for. */
+export function lazy<T>(make: () => T): () => T {
+  let made: T | undefined;
+  return () => (made ??= make());
+}
+
+/** A function of the C library. Like the C function, it gives -1 for failure: then ask `lastErrno`. */
+export function libcFunction(
+  name: string,
+  result: ScalarType,
+  parameters: readonly ScalarType[],
+): () => NativeFunction {
+  return lazy(() => library().func(name, result, parameters));
+}
+
+/** errno of the call just made in this thread. Anything in between may change it. */
+export function lastErrno(): number {
+  return foreign().errno();
+}
+
+/** Text that C code left at an address, up to its NUL. */
+export function textAtAddress(address: bigint): string {
+  return foreign().decode.string(address);
+}
+
+/** A raw system call, for those that the C library does not wrap. Numbers above 423 are equal on all architectures. */
+export const syscall = libcFunction("syscall", "int64", ["int64", "int64", "int64", "int64", "int64", "int64"]);
+
+/** Memory that system calls read and fill; `words` and `signedWords` are views of the same bytes. */
+export interface NativeMemory {
+  readonly address: number;
+  readonly bytes: Buffer;
+  readonly words: Uint32Array;
+  readonly signedWords: Int32Array;
+}
+
+/** `sizeBytes` must be a multiple of 8. The content is zero. */
+export function allocateNative(sizeBytes: number): NativeMemory {
+  const bytes = Buffer.from(new ArrayBuffer(sizeBytes));
+  return {
+    address: Number(foreign().address(bytes)),
+    bytes,
+    words: new Uint32Array(bytes.buffer),
+    signedWords: new Int32Array(bytes.buffer),
+  };
+}
+
+/** Longest path the kernel takes in one call, without the NUL. */
+export const MAX_PATH_BYTES = 4095;
+
+const nameMemory = lazy(() => allocateNative(2 * (MAX_PATH_BYTES + 1)));
+
+/**
+ * Writes a name where C code can read it, and gives its address; valid until the next call. Throws ENAMETOOLONG for one
+ * over 4,095 bytes, and EINVAL for one with a NUL, which the kernel would take for its end.
+ */
+export function nameAddress(name: RawPath, doing: string): number {
+  return writeName(name, doing, 0);
+}
+
+/** The same for the second name of calls that take two. */
+export function secondNameAddress(name: RawPath, doing: string): number {
+  return writeName(name, doing, MAX_PATH_BYTES + 1);
+}
+
+function writeName(name: RawPath, doing: string, offset: number): number {
+  if (name.length > MAX_PATH_BYTES) throw new SystemError(ERRNO.ENAMETOOLONG, doing, name);
+  if (name.includes("\0")) throw new SystemError(ERRNO.EINVAL, doing, name);
+  const memory = nameMemory();
+  const length = memory.bytes.latin1Write(name, offset);
+  memory.bytes[offset + length] = 0;
+  return memory.address + offset;
+}
+
+/** Gives back `result`, or throws what errno says where it is negative. */
+export function check(result: number, doing: string, path?: RawPath): number {
+  if (result < 0) throw new SystemError(lastErrno(), doing, path);
+  return result;
+}
