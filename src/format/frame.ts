@@ -25,7 +25,7 @@ export interface FrameHeader {
   /** Length of what follows the header, seal included. */
   readonly sealedLength: number;
   /** 32 bytes: the pack that the frame was first written to, and the `enc` of its key. */
-  readonly origin: Buffer;
+  readonly origin: Uint8Array;
 }
 
 const FRAME_MAGIC = 0x01464648;
@@ -60,7 +60,7 @@ function writeFrameHeader(target: Buffer, header: FrameHeader): void {
 }
 
 /** Reads the first 48 bytes of a frame record. `origin` is a view. */
-export function decodeFrameHeader(bytes: Uint8Array, what = "frame"): FrameHeader {
+export function decodeFrameHeader(bytes: Uint8Array, what = "frame"): FrameHeader & { readonly origin: Buffer } {
   const input = readerOf(bytes, what);
   if (readU32(input, "header") !== FRAME_MAGIC) throw damaged(what, "no frame header stands there");
   const kind = frameKindOf(readU8(input, "kind"));
@@ -109,7 +109,7 @@ export interface FrameToSeal {
   /** 32 bytes, of `origin`. One key must never seal two frames of one number. */
   readonly key: Uint8Array;
   readonly repositoryId: Uint8Array;
-  readonly origin: Buffer;
+  readonly origin: Uint8Array;
   readonly number: number;
   readonly kind: FrameKind;
   /** How `payload` is compressed already. */

@@ -41,20 +41,20 @@ export const MAXIMUM_PACK_BYTES = 256 * 1024 * 1024;
 /** How much of a pack's end is read at first: holds the directory of nearly every pack. */
 const FIRST_READ_BYTES = 64 * 1024;
 
-/** Where a frame lies in a pack, as its directory says. Buffers may be views of what was decoded. */
-export interface FrameLocation {
+/** Where a frame lies in a pack, as its directory says. What was decoded holds views of the bytes it came from. */
+export interface FrameLocation<Bytes extends Uint8Array = Buffer> {
   readonly kind: FrameKind;
   /** 32 bytes. With `number` the frame's name, for life. */
-  readonly origin: Buffer;
+  readonly origin: Bytes;
   readonly number: number;
   /** Of the frame record, from the start of the pack. */
   readonly offset: number;
   /** Of the frame record, header included. */
   readonly length: number;
   /** First 16 bytes of BLAKE3 of the frame record. */
-  readonly checksum: Buffer;
+  readonly checksum: Bytes;
   /** See `openBlobList`. */
-  readonly sealedBlobs: Buffer;
+  readonly sealedBlobs: Bytes;
 }
 
 /** Whole bytes of a directory's entry that say where a frame lies, without the blob list. */
@@ -88,13 +88,13 @@ export function checkPackHeader(bytes: Uint8Array, repositoryId: Uint8Array, wha
 }
 
 /** Directory and trailer of a pack whose frames are these, in order of offset. */
-export function encodePackEnd(frames: readonly FrameLocation[]): Buffer {
+export function encodePackEnd(frames: readonly FrameLocation<Uint8Array>[]): Buffer {
   const output = createWriter(1024 + frames.reduce((sum, frame) => sum + 40 + frame.sealedBlobs.length, 0));
   const origins = collectOrigins(frames);
   writeOrigins(output, origins);
   writeVarint(output, frames.length);
   for (const frame of frames) {
-    writeFrameLocation(output, frame, origins.get(frame.origin.toString("latin1"))!);
+    writeFrameLocation(output, frame, origins.get(asBuffer(frame.origin).toString("latin1"))!);
     writeBytes(output, frame.sealedBlobs);
   }
   const directory = writtenView(output);
@@ -108,12 +108,12 @@ export function encodePackEnd(frames: readonly FrameLocation[]): Buffer {
 }
 
 /** Distinct origins (as one character a byte) in order of first use, with their place. */
-export function collectOrigins(frames: Iterable<{ readonly origin: Buffer }>, origins = new Map<string, number>()) {
-  let last: Buffer | undefined;
+export function collectOrigins(frames: Iterable<{ readonly origin: Uint8Array }>, origins = new Map<string, number>()) {
+  let last: Uint8Array | undefined;
   for (const { origin } of frames) {
     if (origin === last) continue;
     last = origin;
-    const key = origin.toString("latin1");
+    const key = asBuffer(origin).toString("latin1");
     if (!origins.has(key)) origins.set(key, origins.size);
   }
   return origins;
@@ -127,7 +127,7 @@ export function writeOrigins(output: ByteWriter, origins: ReadonlyMap<string, nu
 /** Writes where a frame lies, as directories and indexes do. */
 export function writeFrameLocation(
   output: ByteWriter,
-  frame: Omit<FrameLocation, "sealedBlobs">,
+  frame: Omit<FrameLocation<Uint8Array>, "sealedBlobs">,
   originIndex: number,
 ): void {
   writeU8(output, frameKindNumber(frame.kind));
