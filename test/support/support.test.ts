@@ -15,9 +15,9 @@ import { temporaryFolder } from "./temporary-folder.ts";
 /** A test whose end can be had at will. */
 function endingTest(): { t: Cleanup; end: () => Promise<void> } {
   const hooks: (() => void | Promise<void>)[] = [];
-  const t = { after: (hook: () => void | Promise<void>) => void hooks.push(hook) };
+  const t: Cleanup = { after: (hook) => void hooks.push(hook as () => void | Promise<void>) };
   return {
-    t: t as Cleanup,
+    t,
     end: async () => {
       for (const hook of hooks) await hook();
     },
