@@ -112,7 +112,7 @@ export function storageConformance(what: string, open: () => Promise<StorageUnde
     test("shows no part of an object before it is whole", async (storage) => {
       const content = randomBytes(8 * 1024 * 1024);
       let stored = false;
-      const put = storage.put("packs/aa/object", [content]).then(() => (stored = true));
+      const put = storage.put("packs/aa/object", [content]).finally(() => (stored = true));
       while (!stored) {
         for (const { sizeBytes } of await listed(storage, "")) assert.equal(sizeBytes, content.length);
         const found = await storage.get("packs/aa/object").catch((error: unknown) => {
