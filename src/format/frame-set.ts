@@ -13,6 +13,7 @@ import {
   writeVarint,
   writtenCopy,
 } from "./codec.ts";
+import { MAXIMUM_FRAME_NUMBER } from "./frame.ts";
 
 /** Frames of one origin to encode: numbers in ascending order (twice the same does no harm), or ranges. */
 export type FrameSetOrigin =
@@ -24,7 +25,7 @@ export type FrameSetOrigin =
  * A decoded frame set. The frames of origin `i` (32 bytes of `origins` from `32 * i`) are the ranges from
  * `rangeStarts[i]` to before `rangeStarts[i + 1]`; range `r` is `counts[r]` numbers from `firsts[r]` on.
  *
- * Work by ranges where bytes may be hostile: a range of ten bytes may stand for four thousand million frames.
+ * Work by ranges where bytes may be hostile: a range of ten bytes may stand for two thousand million frames.
  */
 export interface FrameSet {
   readonly originCount: number;
@@ -35,7 +36,7 @@ export interface FrameSet {
   readonly counts: Uint32Array;
 }
 
-const MAXIMUM_NUMBERS = 2 ** 32;
+const MAXIMUM_NUMBERS = MAXIMUM_FRAME_NUMBER + 1;
 
 /** Origins in any order, each at most once; those without frames are left out. */
 export function encodeFrameSet(origins: readonly FrameSetOrigin[]): Buffer {
@@ -105,8 +106,8 @@ export function decodeFrameSet(bytes: Uint8Array, what = "frame set"): FrameSet 
 function readRanges(input: ByteReader, rangeCount: number, firsts: Uint32Array, counts: Uint32Array, at: number): void {
   let end = 0;
   for (let index = 0; index < rangeCount; index++) {
-    const gap = readVarint(input, MAXIMUM_NUMBERS - 1, "gap");
-    const count = readVarint(input, MAXIMUM_NUMBERS - 1, "length of a range");
+    const gap = readVarint(input, MAXIMUM_FRAME_NUMBER, "gap");
+    const count = readVarint(input, MAXIMUM_NUMBERS, "length of a range");
     if (count === 0 || end + gap + count > MAXIMUM_NUMBERS) throw damagedAt(input, "a range of frames is impossible");
     if (index > 0 && gap === 0) throw damagedAt(input, "two ranges of frames touch");
     firsts[at + index] = end + gap;

@@ -15,6 +15,7 @@ export const MAXIMUM_BLOB_BYTES = 8 * 1024 * 1024;
 export const MAXIMUM_SEALED_BYTES = 16 * 1024 * 1024;
 export const MAXIMUM_RAW_BYTES = 16 * 1024 * 1024;
 export const MAXIMUM_BLOBS_PER_FRAME = 65_535;
+export const MAXIMUM_FRAME_NUMBER = 0x7fff_ffff;
 
 export type FrameKind = "data" | "tree";
 export type FrameCompression = "none" | "zstd";
@@ -68,6 +69,7 @@ export function decodeFrameHeader(bytes: Uint8Array, what = "frame"): FrameHeade
   const zero = skip(input, 3, "header");
   if (bytes[zero] !== 0 || bytes[zero + 1] !== 0 || bytes[zero + 2] !== 0) throw damaged(what, "its header is malformed");
   const number = readU32(input, "number");
+  if (number > MAXIMUM_FRAME_NUMBER) throw damaged(what, `its number ${number} is impossible`);
   const sealedLength = readU32(input, "length");
   if (sealedLength > MAXIMUM_SEALED_BYTES || sealedLength < FRAME_PREFIX_BYTES + SEAL_OVERHEAD_BYTES) {
     throw damaged(what, `its sealed length ${sealedLength} is impossible`);

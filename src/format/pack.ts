@@ -28,6 +28,7 @@ import {
   FRAME_OVERHEAD_BYTES,
   MAXIMUM_BLOBS_PER_FRAME,
   MAXIMUM_BLOB_BYTES,
+  MAXIMUM_FRAME_NUMBER,
   MAXIMUM_SEALED_BYTES,
   frameKindNumber,
   frameKindOf,
@@ -58,7 +59,7 @@ export interface FrameLocation<Bytes extends Uint8Array = Buffer> {
 }
 
 /** Whole bytes of a directory's entry that say where a frame lies, without the blob list. */
-const MINIMUM_LOCATION_BYTES = 1 + 1 + 1 + 1 + 1 + 16;
+export const MINIMUM_LOCATION_BYTES = 1 + 1 + 1 + 1 + 1 + 16;
 
 /** The object that holds a pack. */
 export function packObjectName(hashHex: string): string {
@@ -178,7 +179,7 @@ export function decodeDirectory(bytes: Uint8Array, packSize: number, packName: s
   for (let index = 0; index < frameCount; index++) {
     const kind = readFrameKind(input);
     const origin = origins[readVarint(input, originCount - 1, "place of the origin")];
-    const number = readVarint(input, 0xffff_ffff, "frame number");
+    const number = readVarint(input, MAXIMUM_FRAME_NUMBER, "frame number");
     const offset = readVarint(input, MAXIMUM_PACK_BYTES, "offset");
     const length = readVarint(input, FRAME_HEADER_BYTES + MAXIMUM_SEALED_BYTES, "length");
     if (offset !== expectedOffset) throw damagedAt(input, `a frame starts at ${offset} instead of ${expectedOffset}`);

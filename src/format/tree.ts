@@ -443,9 +443,9 @@ export function contentIds(
 ): void {
   const input = readerOf(bytes, what, offset);
   const type = skipToName(input);
-  if (type !== 1 && type !== 2) return;
+  if (type !== TYPE_NUMBERS.file && type !== TYPE_NUMBERS.directory) return;
   for (let field = 0; field < 3; field++) skip(input, readVarint(input), "name");
-  if (type === 2) {
+  if (type === TYPE_NUMBERS.directory) {
     callback(skip(input, 32, "tree"), 0, "tree");
     return;
   }
@@ -455,6 +455,14 @@ export function contentIds(
     const idOffset = skip(input, 32, "blob id");
     callback(idOffset, readVarint(input, MAXIMUM_BLOB_BYTES, "length of a blob"), "data");
   }
+}
+
+/** Where the 32 bytes of its tree's id stand in the encoded entry of a directory, so that they can be set later. */
+export function treeIdOffset(bytes: Uint8Array, offset = 0, what = "tree entry"): number {
+  const input = readerOf(bytes, what, offset);
+  if (skipToName(input) !== TYPE_NUMBERS.directory) throw damaged(what, "it is no directory");
+  for (let field = 0; field < 3; field++) skip(input, readVarint(input), "name");
+  return skip(input, 32, "tree");
 }
 
 /** A leaf of a large directory, as its fan names it. */
