@@ -17,8 +17,11 @@ export interface Source {
    */
   entries(): AsyncIterable<readonly SourceEntry[]>;
 
-  /** What is only needed of an entry that is new or changed: its link target and extended attributes. */
-  details(entry: SourceEntry): EntryDetails | Promise<EntryDetails>;
+  /**
+   * What is only needed of an entry that is new or changed: its link target and extended attributes. Not called for files
+   * whose content is `LocalFile`: the worker that reads them finds out itself. May throw: then the entry is left out.
+   */
+  details(entry: SourceEntry): EntryDetails;
 
   /** Where the content of a file comes from. Only called for entries of type "file". */
   content(entry: SourceEntry): FileContent;
@@ -67,3 +70,8 @@ export interface SourceProblem {
 }
 
 export type ReportProblem = (problem: SourceProblem) => void;
+
+/** Thrown by a stream of content whose file can't be read, or not to its end: this one file is left out. */
+export class FileUnreadableError extends Error {
+  override readonly name = "FileUnreadableError";
+}

@@ -1,0 +1,393 @@
+import { availableParallelism } from "node:os";
+import { createKeyedHash } from "../crypto/keyed-hash.ts";
+import { HoldfastError, InterruptedError } from "../errors.ts";
+import {
+  type BlobId,
+  contentIds,
+  decodeEntry,
+  type DirectoryEntry,
+  encodeEntry,
+  type TreeEntry,
+} from "../format/tree.ts";
+import type { FileStat } from "../platform/file-stat.ts";
+import type { RawPath } from "../platform/raw-path.ts";
+import { type Compression, createFrameWriter } from "../repository/frame-writer.ts";
+import { claimForStoring } from "../repository/session-blobs.ts";
+import type { EntryDetails, Source, SourceEntry, SourceProblem } from "../source/source.ts";
+import type { Destination } from "./destination.ts";
+import { createFileReader, type ReadFile } from "./file-reader.ts";
+import { createHardLinks, type LinkGroup } from "./hard-links.ts";
+import { createTreeAssembler } from "./tree-assembler.ts";
+import { contentBlobs, treeEntryOf } from "./tree-entry.ts";
+import type { KnownEntries, WalkLogWriter } from "./walk-log.ts";
+import { createWorkerPool } from "./worker-pool.ts";
+
+/**
+ * One run of a backup, from a source to a destination.
+ *
+ * The source is listed in walk order. What the last run knows and is unchanged is taken over as it stands; the rest is
+ * handed to workers. Entries wait in a queue for what comes before them, and leave it in walk order into the trees, so
+ * that memory does not grow with the number of files.
+ */
+export interface BackupOptions {
+  readonly source: Source;
+  readonly destination: Destination;
+  /** What the last run knows; undefined to read everything. */
+  readonly known: KnownEntries | undefined;
+  /** Where to note what this run sees. */
+  readonly log: WalkLogWriter | undefined;
+  readonly snapshot: SnapshotDescription;
+  readonly compression: Compression;
+  /** Worker threads; by default one a core. */
+  readonly workers?: number | undefined;
+  readonly onProblem: (problem: SourceProblem) => void;
+  /** Told of each entry as it is saved, for `--verbose`. */
+  readonly onEntry?: ((path: RawPath, change: EntryChange, stat: FileStat) => void) | undefined;
+  /** Updated as the run goes on; for progress lines. */
+  readonly progress?: BackupProgress | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface SnapshotDescription {
+  readonly host: string;
+  /** 16 bytes, equal for snapshots of the same host and paths. */
+  readonly group: Buffer;
+  readonly parent: string | undefined;
+  readonly paths: readonly RawPath[];
+  readonly tags: readonly string[];
+  readonly user: string;
+  readonly program: string;
+  readonly excludes: readonly string[];
+}
+
+export type EntryChange = "new" | "changed" | "unmodified";
+
+export interface ChangeCounts {
+  new: number;
+  changed: number;
+  unmodified: number;
+}
+
+/** Grows as the run goes on. */
+export interface BackupProgress {
+  files: number;
+  directories: number;
+  others: number;
+  /** Logical size of the files that are done. */
+  bytes: number;
+  problems: number;
+  /** What was last handed out to be read. */
+  current: RawPath;
+}
+
+export function createBackupProgress(): BackupProgress {
+  return { files: 0, directories: 0, others: 0, bytes: 0, problems: 0, current: "" as RawPath };
+}
+
+export interface BackupResult {
+  readonly snapshotId: string;
+  readonly timeMs: number;
+  readonly files: ChangeCounts;
+  readonly directories: ChangeCounts;
+  readonly others: ChangeCounts;
+  readonly totalFiles: number;
+  /** Logical size of all files. */
+  readonly totalBytes: number;
+  readonly dataBlobs: number;
+  readonly treeBlobs: number;
+  /** Raw bytes of blobs that were new. */
+  readonly addedBytes: number;
+  /** Bytes that storage takes for them. */
+  readonly storedBytes: number;
+  readonly problems: number;
+}
+
+/** Entries that wait for those before them; beyond this the walk stands still. */
+const QUEUE_ENTRIES = 8192;
+/** Times younger than this, as seen by the walk, could be had again by a later change. */
+const RACY_MS = 2000;
+
+interface QueuedEntry {
+  readonly entry: SourceEntry;
+  readonly change: EntryChange;
+  /** The last run's encoding, where nothing has changed. */
+  readonly encoded: Buffer | undefined;
+  readonly read: ReadFile | undefined;
+  /** False for further names of an inode whose content is counted already. */
+  readonly countContent: boolean;
+  readonly link: LinkGroup | undefined;
+  readonly listedMs: number;
+}
+
+export async function backup(options: BackupOptions): Promise<BackupResult> {
+  const { source, destination, known, log, signal } = options;
+  const progress = options.progress ?? createBackupProgress();
+  const counts = { files: noChanges(), directories: noChanges(), others: noChanges() };
+  const added = { dataBlobs: 0, treeBlobs: 0, bytes: 0 };
+  const { keys, blobs } = destination;
+
+  const pool = createWorkerPool(
+    { ...keys, blobs, compression: options.compression },
+    options.workers ?? availableParallelism(),
+    (frame) => destination.store(frame),
+  );
+  const reader = createFileReader(pool, source);
+  const links = createHardLinks(keys.linkKey);
+  const treeHash = createKeyedHash(keys.treeKey);
+  const treeFrames = createFrameWriter("tree", keys, options.compression, (frame) => destination.store(frame));
+  const trees = createTreeAssembler(storeTree);
+  const queue: QueuedEntry[] = [];
+  let queueHead = 0;
+
+  function report(path: RawPath, during: string, error: unknown): void {
+    progress.problems++;
+    options.onProblem({ path, during, error });
+  }
+
+  function storeTree(tree: Uint8Array): BlobId {
+    const id = treeHash.hash(tree);
+    if (claimForStoring(blobs, id)) {
+      treeFrames.append(id, tree);
+      added.treeBlobs++;
+      added.bytes += tree.length;
+    }
+    destination.need(id);
+    return id;
+  }
+
+  /** Whether the repository still has all content of an entry that the last run saved. */
+  function hasContent(encoded: Buffer): boolean {
+    let all = true;
+    contentIds(encoded, (idOffset, _length, kind) => {
+      if (kind === "data" && all) all = destination.need(encoded.subarray(idOffset, idOffset + 32));
+    });
+    return all;
+  }
+
+  function enqueue(entry: SourceEntry, listedMs: number): void {
+    const match = known?.match(entry);
+    const link = links.groupOf(entry.stat);
+    if (match?.unchanged === true && hasContent(match.encoded)) {
+      queue.push({
+        entry,
+        change: "unmodified",
+        encoded: link === undefined ? match.encoded : withLinkGroup(match.encoded, link),
+        read: undefined,
+        countContent: true,
+        link,
+        listedMs,
+      });
+      return;
+    }
+    const shared = link?.read;
+    let read: ReadFile | undefined;
+    if (entry.stat.type === "file") {
+      progress.current = entry.path;
+      read = shared ?? reader.read(entry);
+      if (link !== undefined) link.read = read;
+    }
+    const change = match === undefined ? "new" : "changed";
+    queue.push({ entry, change, encoded: undefined, read, countContent: shared === undefined, link, listedMs });
+  }
+
+  /** An unchanged entry's encoding, with the group that this run knows the inode by. */
+  function withLinkGroup(encoded: Buffer, link: LinkGroup): Buffer {
+    const before = decodeEntry(encoded);
+    if (before.hardLink === undefined) return encoded;
+    link.id ??= Buffer.from(before.hardLink);
+    return link.id.equals(before.hardLink) ? encoded : encodeEntry({ ...before, hardLink: link.id });
+  }
+
+  /** Moves what is complete from the head of the queue into the trees. */
+  function drain(): void {
+    while (queueHead < queue.length) {
+      const queued = queue[queueHead];
+      if (queued.read !== undefined) {
+        if (queued.read.fatal !== undefined) throw queued.read.fatal;
+        if (queued.read.result === undefined) break;
+      }
+      queueHead++;
+      settle(queued);
+    }
+    if (queueHead === queue.length) {
+      queue.length = 0;
+      queueHead = 0;
+    } else if (queueHead > QUEUE_ENTRIES) {
+      queue.splice(0, queueHead);
+      queueHead = 0;
+    }
+  }
+
+  function settle(queued: QueuedEntry): void {
+    const { entry } = queued;
+    let { stat } = entry;
+    let { encoded } = queued;
+    let trusted = queued.listedMs - (stat.ctimeSeconds * 1000 + stat.ctimeNanoseconds / 1e6) > RACY_MS;
+    if (encoded === undefined) {
+      const made = encodeChanged(queued);
+      if (made === undefined) return;
+      ({ encoded, stat } = made);
+      trusted &&= made.stable;
+    }
+    const { depth } = entry;
+    if (stat.type === "directory") trees.openDirectory(depth, encoded);
+    else trees.add(depth, encoded);
+    log?.add(entry, stat, encoded, trusted);
+    count(queued, stat);
+  }
+
+  /** The encoding of a new or changed entry; undefined where it could not be read. */
+  function encodeChanged(queued: QueuedEntry): { encoded: Buffer; stat: FileStat; stable: boolean } | undefined {
+    const { entry, read, link } = queued;
+    let { stat } = entry;
+    let details: EntryDetails;
+    const hardLink = link && links.idFor(link, entry.path);
+    if (read === undefined) {
+      try {
+        details = source.details(entry);
+      } catch (error) {
+        report(entry.path, "read", error);
+        // A directory stands for all that is in it: it stays, with what `stat` told of it.
+        if (stat.type !== "directory") return undefined;
+        details = { xattrs: [], target: undefined };
+      }
+      const made = treeEntryOf({ name: entry.name, stat, hardLink, content: [], holes: [], ...details });
+      return { encoded: encodeEntry(made), stat, stable: true };
+    }
+    const { result } = read;
+    if (result === undefined) throw new Error("an entry was settled before it was read");
+    if ("failure" in result) {
+      const { during, message, code } = result.failure;
+      report(entry.path, during, Object.assign(new Error(message), { code }));
+      return undefined;
+    }
+    stat = result.stat ?? stat;
+    if (result.changedWhileRead) report(entry.path, "read", new Error("it was changed while it was read"));
+    if (queued.countContent) {
+      added.bytes += result.newBytes;
+      added.dataBlobs += result.newBlobs;
+    }
+    const content = contentBlobs(result.ids, result.lengths);
+    for (const blob of content) destination.need(blob.id);
+    const { holes } = result;
+    let { xattrs } = result;
+    if (xattrs === undefined) {
+      ({ xattrs } = source.details(entry));
+      // Only reading a stream to its end tells how long it is.
+      stat = { ...stat, sizeBytes: content.reduce((sum, blob) => sum + blob.lengthBytes, 0) };
+    }
+    const made = treeEntryOf({ name: entry.name, stat, xattrs, target: undefined, hardLink, content, holes });
+    return { encoded: encodeEntry(made), stat, stable: !result.changedWhileRead };
+  }
+
+  function count(queued: QueuedEntry, stat: FileStat): void {
+    const { change, entry } = queued;
+    if (stat.type === "file") {
+      counts.files[change]++;
+      progress.files++;
+      progress.bytes += stat.sizeBytes;
+    } else if (stat.type === "directory") {
+      counts.directories[change]++;
+      progress.directories++;
+    } else {
+      counts.others[change]++;
+      progress.others++;
+    }
+    options.onEntry?.(entry.path, change, stat);
+  }
+
+  /** Waits until at most `limit` entries are queued. */
+  async function drainTo(limit: number): Promise<void> {
+    for (;;) {
+      drain();
+      if (queue.length - queueHead <= limit) return;
+      throwIfStopped();
+      reader.dispatch();
+      await reader.progress();
+    }
+  }
+
+  function throwIfStopped(): void {
+    if (signal?.aborted === true) {
+      throw new InterruptedError("the backup was interrupted; nothing is lost, and the next run goes on from here");
+    }
+  }
+
+  try {
+    for await (const batch of source.entries()) {
+      throwIfStopped();
+      const listedMs = Date.now();
+      for (const entry of batch) enqueue(entry, listedMs);
+      await reader.ready();
+      await destination.ready();
+      await drainTo(QUEUE_ENTRIES);
+    }
+    reader.dispatch();
+    await drainTo(0);
+    await pool.flush();
+    const root = decodeTop(trees.finish());
+    treeFrames.flush();
+    throwIfStopped();
+    const { files, directories, others } = progress;
+    const committed = await destination.commit({
+      host: options.snapshot.host,
+      group: options.snapshot.group,
+      parent: options.snapshot.parent,
+      counts: { files, directories, others },
+      sizeBytes: progress.bytes,
+      addedBytes: added.bytes,
+      storedBytes: destination.progress.givenBytes,
+      complete: progress.problems === 0,
+      sealed: {
+        paths: options.snapshot.paths,
+        tags: options.snapshot.tags,
+        root,
+        user: options.snapshot.user,
+        program: options.snapshot.program,
+        excludes: options.snapshot.excludes,
+        statistics: {
+          filesNew: counts.files.new,
+          filesChanged: counts.files.changed,
+          filesUnmodified: counts.files.unmodified,
+          directoriesNew: counts.directories.new,
+          directoriesChanged: counts.directories.changed,
+          directoriesUnmodified: counts.directories.unmodified,
+          dataBlobs: added.dataBlobs,
+          treeBlobs: added.treeBlobs,
+          problems: progress.problems,
+        },
+      },
+    });
+    log?.commit();
+    return {
+      snapshotId: committed.id,
+      timeMs: committed.timeMs,
+      ...counts,
+      totalFiles: files,
+      totalBytes: progress.bytes,
+      dataBlobs: added.dataBlobs,
+      treeBlobs: added.treeBlobs,
+      addedBytes: added.bytes,
+      storedBytes: destination.progress.givenBytes,
+      problems: progress.problems,
+    };
+  } catch (error) {
+    log?.discard();
+    await destination.abandon();
+    throw error;
+  } finally {
+    known?.close();
+    await pool.close();
+  }
+}
+
+function noChanges(): ChangeCounts {
+  return { new: 0, changed: 0, unmodified: 0 };
+}
+
+function decodeTop(encoded: Buffer): DirectoryEntry {
+  const entry: TreeEntry = decodeEntry(encoded);
+  if (entry.type !== "directory") throw new HoldfastError("the top of the source is no directory");
+  return entry;
+}
+

@@ -1,0 +1,200 @@
+import { errnoOf, HoldfastError, messageOf } from "../errors.ts";
+import type { ExtendedAttribute, Hole } from "../format/tree.ts";
+import { readXattrsFd } from "../platform/extended-attributes.ts";
+import { dataHoles } from "../platform/file-data.ts";
+import { closeFd } from "../platform/open.ts";
+import { statFd } from "../platform/stat.ts";
+import { FileUnreadableError, type LocalFile, type Source, type SourceEntry, type StreamedFile } from "../source/source.ts";
+import type { WorkerPool } from "./worker-pool.ts";
+import type { FileResult, FileSaved, FileToRead } from "./worker/messages.ts";
+import { dataRanges, isChanged, openForReading } from "./worker/save-file.ts";
+
+/** A file whose content is being read by a worker. */
+export interface ReadFile {
+  /** Undefined while it is under way. */
+  result: FileResult | undefined;
+  /** Set where the whole backup must stop because of it. */
+  fatal: unknown;
+}
+
+/** Hands files to the workers: small ones by the batch, large ones in segments to all of them at once. */
+export interface FileReader {
+  read(entry: SourceEntry): ReadFile;
+  /** Sends off the batch that is being gathered. */
+  dispatch(): void;
+  /** Resolves when more may be read. */
+  ready(): Promise<void>;
+  /** Resolves when the next result is there. */
+  progress(): Promise<void>;
+}
+
+const BATCH_BYTES = 1024 * 1024;
+const BATCH_FILES = 128;
+/**
+ * Files of at least twice this are read in segments that end at multiples of it. It costs a chunk or two a segment where
+ * content has shifted, and lets all cores work on one file.
+ */
+export const SEGMENT_BYTES = 128 * 1024 * 1024;
+
+export function createFileReader(pool: WorkerPool, source: Source): FileReader {
+  let batch: { file: FileToRead; read: ReadFile }[] = [];
+  let batchBytes = 0;
+  let waiting: (() => void)[] = [];
+  /** Streams run one after another: the source may have only one connection. */
+  let streams: Promise<void> = Promise.resolve();
+
+  function settled(): void {
+    const callbacks = waiting;
+    waiting = [];
+    for (const callback of callbacks) callback();
+  }
+
+  function dispatch(): void {
+    if (batch.length === 0) return;
+    const sent = batch;
+    batch = [];
+    batchBytes = 0;
+    pool.run({ task: "files", files: sent.map(({ file }) => file) }).then(
+      (results) => {
+        results.forEach((result, index) => (sent[index].read.result = result));
+        settled();
+      },
+      (error: unknown) => {
+        for (const { read } of sent) read.fatal = error;
+        settled();
+      },
+    );
+  }
+
+  function inBackground(read: ReadFile, work: Promise<FileResult>): void {
+    work
+      .then(
+        (result) => (read.result = result),
+        (error: unknown) => (read.fatal = error),
+      )
+      .finally(settled);
+  }
+
+  async function readSegments(local: LocalFile, entry: SourceEntry): Promise<FileResult> {
+    const file: FileToRead = { rootFd: local.rootFd, path: local.path, stat: entry.stat };
+    let fd: number;
+    try {
+      fd = openForReading(local.rootFd, local.path);
+    } catch (error) {
+      return failed("open", error);
+    }
+    try {
+      const { sizeBytes } = entry.stat;
+      const holes = entry.stat.allocatedBytes < sizeBytes ? dataHoles(fd, sizeBytes) : [];
+      const xattrs = readXattrsFd(fd);
+      const parts: FileResult[] = [];
+      const underWay: Promise<void>[] = [];
+      for (const [number, ranges] of segments(dataRanges(holes, sizeBytes)).entries()) {
+        await pool.ready();
+        underWay.push(
+          pool.run({ task: "segment", file, ranges }).then(([result]) => {
+            parts[number] = result;
+          }),
+        );
+      }
+      await Promise.all(underWay);
+      const after = statFd(fd);
+      return joinSegments(parts, holes, xattrs, isChanged(entry.stat, after) ? { ...after, sizeBytes } : undefined);
+    } catch (error) {
+      if (error instanceof HoldfastError || errnoOf(error) === undefined) throw error;
+      return failed("read", error);
+    } finally {
+      closeFd(fd);
+    }
+  }
+
+  async function readStream(streamed: StreamedFile): Promise<FileResult> {
+    const stream = pool.openStream();
+    try {
+      for await (const piece of streamed.pieces()) await stream.push(piece);
+    } catch (error) {
+      await stream.end();
+      if (error instanceof FileUnreadableError) return failed("read", error);
+      throw error;
+    }
+    return stream.end();
+  }
+
+  return {
+    read(entry) {
+      const content = source.content(entry);
+      const read: ReadFile = { result: undefined, fatal: undefined };
+      if (content.kind === "stream") {
+        const before = streams;
+        const work = before.then(() => readStream(content));
+        streams = work.then(
+          () => undefined,
+          () => undefined,
+        );
+        inBackground(read, work);
+      } else if (entry.stat.sizeBytes >= 2 * SEGMENT_BYTES) {
+        dispatch();
+        inBackground(read, readSegments(content, entry));
+      } else {
+        batch.push({ file: { rootFd: content.rootFd, path: content.path, stat: entry.stat }, read });
+        batchBytes += entry.stat.sizeBytes;
+        if (batchBytes >= BATCH_BYTES || batch.length >= BATCH_FILES) dispatch();
+      }
+      return read;
+    },
+    dispatch,
+    ready: () => pool.ready(),
+    progress: () => new Promise((resolve) => waiting.push(resolve)),
+  };
+}
+
+function failed(during: string, error: unknown): FileResult {
+  return { failure: { during, message: messageOf(error), code: errnoOf(error) } };
+}
+
+/** Cuts ranges at multiples of `SEGMENT_BYTES` of the file, and gathers them by segment. */
+export function segments(
+  ranges: readonly { offset: number; lengthBytes: number }[],
+): { offset: number; lengthBytes: number }[][] {
+  const gathered = new Map<number, { offset: number; lengthBytes: number }[]>();
+  for (const range of ranges) {
+    let at = range.offset;
+    const end = range.offset + range.lengthBytes;
+    while (at < end) {
+      const segment = Math.floor(at / SEGMENT_BYTES);
+      const stop = Math.min(end, (segment + 1) * SEGMENT_BYTES);
+      const list = gathered.get(segment);
+      if (list === undefined) gathered.set(segment, [{ offset: at, lengthBytes: stop - at }]);
+      else list.push({ offset: at, lengthBytes: stop - at });
+      at = stop;
+    }
+  }
+  return [...gathered.values()];
+}
+
+function joinSegments(
+  parts: readonly FileResult[],
+  holes: readonly Hole[],
+  xattrs: readonly ExtendedAttribute[],
+  changed: FileSaved["stat"],
+): FileResult {
+  const saved: FileSaved[] = [];
+  for (const part of parts) {
+    if ("failure" in part) return part;
+    if (part.changedWhileRead) {
+      const message = "it became shorter while it was read";
+      return { failure: { during: "read", message, code: undefined } };
+    }
+    saved.push(part);
+  }
+  return {
+    ids: Buffer.concat(saved.map((part) => part.ids)),
+    lengths: saved.flatMap((part) => part.lengths),
+    holes,
+    xattrs,
+    stat: changed,
+    changedWhileRead: changed !== undefined,
+    newBytes: saved.reduce((sum, part) => sum + part.newBytes, 0),
+    newBlobs: saved.reduce((sum, part) => sum + part.newBlobs, 0),
+  };
+}

@@ -1,0 +1,173 @@
+import type { SigningKey } from "../crypto/signing.ts";
+import { sha256Hex } from "../crypto/keyed-hash.ts";
+import { DamagedError } from "../errors.ts";
+import { encodeFrameSet, type FrameSetOrigin } from "../format/frame-set.ts";
+import { PREFIXES } from "../format/names.ts";
+import { packObjectName } from "../format/pack.ts";
+import { encodeSnapshot } from "../format/snapshot.ts";
+import type { CommittedSnapshot, Destination, SnapshotToCommit } from "./destination.ts";
+import { frameOfBlob } from "../repository/blob-table.ts";
+import { listPacks, loadIndex, type LoadedIndex, readCondemned, readPackBlobs } from "../repository/index-loader.ts";
+import { createIndexWriter } from "../repository/index-writer.ts";
+import { createPackWriter } from "../repository/pack-writer.ts";
+import { type Repository, writerKeys } from "../repository/repository.ts";
+import { noteRunning } from "../repository/running.ts";
+import { createSessionBlobs, isClaimed } from "../repository/session-blobs.ts";
+
+/**
+ * A backup's destination in a repository at hand.
+ *
+ * What a crash leaves behind: before the first pack, a note in running/; then packs that no index lists, which the next
+ * run takes in; then indexes of packs that no snapshot needs, which pruning finds; and never a snapshot record that names
+ * a frame which is not durable, as the record is stored last.
+ */
+export interface LocalDestinationOptions {
+  readonly signingKey: SigningKey;
+  /** When the run began: the snapshot's time. */
+  readonly startedMs: number;
+}
+
+export async function openLocalDestination(
+  repository: Repository,
+  options: LocalDestinationOptions,
+): Promise<Destination & { readonly index: LoadedIndex }> {
+  const { storage, ring } = repository;
+  const keys = writerKeys(repository);
+  const running = await noteRunning(storage, "backup");
+  const index = await loadIndex(repository, { forWriting: true });
+  const { frames } = index;
+  const blobs = createSessionBlobs(index.blobs);
+  const needed = new Uint8Array(frames.count());
+  const newFrames = new Map<string, { origin: Uint8Array; numbers: number[] }>();
+  const indexes = createIndexWriter(repository);
+  const packs = createPackWriter(storage, ring.repositoryId, (pack) => indexes.add(pack));
+
+  for (const pack of index.unlisted) await indexes.add(pack);
+
+  /** Frames of the repository that the snapshot needs, by origin. */
+  function neededFrames(): FrameSetOrigin[] {
+    const byOrigin = new Map<number, number[]>();
+    needed.forEach((isNeeded, frame) => {
+      if (isNeeded === 0) return;
+      const origin = frames.originIndexOf(frame);
+      const numbers = byOrigin.get(origin);
+      if (numbers === undefined) byOrigin.set(origin, [frames.numberOf(frame)]);
+      else numbers.push(frames.numberOf(frame));
+    });
+    const old = [...byOrigin].map(([origin, numbers]) => ({
+      origin: frames.origins[origin],
+      numbers: Uint32Array.from(numbers).sort(),
+    }));
+    const added = [...newFrames.values()].map(({ origin, numbers }) => ({
+      origin,
+      numbers: Uint32Array.from(numbers).sort(),
+    }));
+    return [...old, ...added];
+  }
+
+  /**
+   * Packs that were condemned or deleted since the run began. Frames of condemned ones are copied into packs of our own
+   * (a frame keeps its name wherever it lies); a pack that is gone cannot be helped, and the snapshot is not made.
+   */
+  async function secureNeededFrames(): Promise<void> {
+    const neededPacks = new Map<string, number>();
+    needed.forEach((isNeeded, frame) => {
+      if (isNeeded === 0) return;
+      const pack = frames.packOf(frame);
+      neededPacks.set(pack.name.toString("hex"), pack.sizeBytes);
+    });
+    if (neededPacks.size === 0) return;
+    const condemned = await readCondemned(repository);
+    const present = await listPacks(repository);
+    for (const [name, sizeBytes] of neededPacks) {
+      if (!present.has(name)) {
+        throw new DamagedError(`pack ${name.slice(0, 16)}… was deleted while the backup ran`, {
+          hint: "run the backup again: it will read afresh what was in it",
+        });
+      }
+      if (condemned.has(name)) await copyNeededFrames(name, sizeBytes);
+    }
+    await packs.finish();
+    await indexes.flush();
+  }
+
+  async function copyNeededFrames(packName: string, sizeBytes: number): Promise<void> {
+    const pack = await readPackBlobs(repository, packName, sizeBytes);
+    for (const frame of pack.frames) {
+      const known = frames.find(Buffer.from(frame.origin), frame.number);
+      if (known < 0 || needed[known] === 0) continue;
+      const range = { offset: frame.offset, length: frame.length };
+      const { offset: _offset, length: _length, ...rest } = frame;
+      packs.add({ ...rest, record: await storage.get(packObjectName(packName), range) });
+      await packs.ready();
+    }
+  }
+
+  async function commit(snapshot: SnapshotToCommit): Promise<CommittedSnapshot> {
+    await packs.finish();
+    await indexes.flush();
+    await secureNeededFrames();
+    const record = encodeSnapshot({
+      repositoryId: ring.repositoryId,
+      publicKey: ring.publicKey,
+      signingKey: options.signingKey,
+      open: {
+        time: new Date(options.startedMs).toISOString(),
+        host: snapshot.host,
+        group: snapshot.group.toString("hex"),
+        parent: snapshot.parent ?? null,
+        ...snapshot.counts,
+        sizeBytes: snapshot.sizeBytes,
+        addedBytes: snapshot.addedBytes,
+        storedBytes: snapshot.storedBytes,
+        complete: snapshot.complete,
+      },
+      frameSet: encodeFrameSet(neededFrames()),
+      sealed: snapshot.sealed,
+    });
+    const id = sha256Hex(record);
+    await storage.put(PREFIXES.snapshot + id, [record]);
+    await running.remove();
+    return { id, timeMs: options.startedMs };
+  }
+
+  return {
+    index,
+    keys: {
+      repositoryId: ring.repositoryId,
+      publicKey: ring.publicKey,
+      indexKey: ring.indexKey,
+      dataKey: keys.data,
+      treeKey: keys.tree,
+      chunkKey: keys.chunk,
+      linkKey: keys.link,
+    },
+    blobs,
+    progress: packs.progress,
+    need(id) {
+      const frame = frameOfBlob(index.blobs, id);
+      if (frame >= 0) {
+        needed[frame] = 1;
+        return true;
+      }
+      return isClaimed(blobs, id);
+    },
+    store(frame) {
+      const key = Buffer.from(frame.origin).latin1Slice();
+      const known = newFrames.get(key);
+      if (known === undefined) newFrames.set(key, { origin: frame.origin, numbers: [frame.number] });
+      else known.numbers.push(frame.number);
+      packs.add(frame);
+    },
+    ready: () => packs.ready(),
+    commit,
+    async abandon() {
+      try {
+        await packs.finish();
+        await indexes.flush();
+      } finally {
+        await running.remove();
+      }
+    },
+  };
+}

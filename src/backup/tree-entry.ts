@@ -1,0 +1,56 @@
+import type { ContentBlob, ExtendedAttribute, Hole, TreeEntry } from "../format/tree.ts";
+import type { FileStat } from "../platform/file-stat.ts";
+import { groupNameOf, userNameOf } from "../platform/owners.ts";
+import type { RawPath } from "../platform/raw-path.ts";
+
+/** Everything that a tree keeps of an entry, from where it was found out. */
+export interface EntryParts {
+  readonly name: RawPath;
+  readonly stat: FileStat;
+  readonly xattrs: readonly ExtendedAttribute[];
+  /** Of a symbolic link. */
+  readonly target: RawPath | undefined;
+  readonly hardLink: Uint8Array | undefined;
+  /** Of a file. */
+  readonly content: readonly ContentBlob[];
+  readonly holes: readonly Hole[];
+}
+
+const NO_TREE_YET = new Uint8Array(32);
+
+/** The entry for the tree. A directory's tree is zeros until it is complete. */
+export function treeEntryOf(parts: EntryParts): TreeEntry {
+  const { stat } = parts;
+  const attributes = {
+    name: parts.name,
+    mode: stat.mode,
+    uid: stat.uid,
+    gid: stat.gid,
+    user: userNameOf(stat.uid),
+    group: groupNameOf(stat.gid),
+    mtimeSeconds: stat.mtimeSeconds,
+    mtimeNanoseconds: stat.mtimeNanoseconds,
+    inodeFlags: stat.inodeFlags,
+    xattrs: parts.xattrs,
+    hardLink: parts.hardLink,
+  };
+  switch (stat.type) {
+    case "file":
+      return { ...attributes, type: "file", sizeBytes: stat.sizeBytes, content: parts.content, holes: parts.holes };
+    case "directory":
+      return { ...attributes, type: "directory", tree: NO_TREE_YET };
+    case "symlink":
+      return { ...attributes, type: "symlink", target: parts.target ?? ("" as RawPath) };
+    case "char":
+    case "block":
+      return { ...attributes, type: stat.type, major: stat.rdevMajor, minor: stat.rdevMinor };
+    case "fifo":
+    case "socket":
+      return { ...attributes, type: stat.type };
+  }
+}
+
+/** The blobs of a file, from what a worker tells. */
+export function contentBlobs(ids: Uint8Array, lengths: readonly number[]): ContentBlob[] {
+  return lengths.map((lengthBytes, place) => ({ id: ids.subarray(place * 32, place * 32 + 32), lengthBytes }));
+}

@@ -1,0 +1,142 @@
+import { Worker } from "node:worker_threads";
+import type { SealedFrame } from "../repository/frame-writer.ts";
+import type { FileResult, WorkerReply, WorkerSetup, WorkerTask } from "./worker/messages.ts";
+
+/**
+ * The worker threads of one backup. Gives work to the one that has least of it, and says when there is enough.
+ */
+export interface WorkerPool {
+  /** Runs a task on the idlest worker. */
+  run(task: TaskWithoutNumber): Promise<readonly FileResult[]>;
+  /** A stream of content, bound to one worker. */
+  openStream(): WorkerStream;
+  /** Resolves when a worker has less to do than it could: back-pressure for whoever reads ahead. */
+  ready(): Promise<void>;
+  /** Seals what frames are being filled. */
+  flush(): Promise<void>;
+  close(): Promise<void>;
+}
+
+export interface WorkerStream {
+  /** Resolves when the next piece may come. The bytes must not be used afterwards. */
+  push(bytes: Uint8Array): Promise<void>;
+  end(): Promise<FileResult>;
+}
+
+type TaskWithoutNumber = WithoutNumber<Extract<WorkerTask, { task: "files" | "segment" }>>;
+type WithoutNumber<T> = T extends { number: number } ? Omit<T, "number"> : never;
+
+/** Tasks that wait at a worker beside the one it is at. */
+const TASKS_AHEAD = 2;
+const STREAM_BYTES_AHEAD = 8 * 1024 * 1024;
+
+interface Member {
+  readonly worker: Worker;
+  readonly waiting: Map<number, { resolve(results: readonly FileResult[]): void; reject(error: unknown): void }>;
+  streaming: boolean;
+  streamBytesAhead: number;
+}
+
+export function createWorkerPool(setup: WorkerSetup, size: number, onFrame: (frame: SealedFrame) => void): WorkerPool {
+  let nextNumber = 1;
+  let failure: { readonly error: unknown } | undefined;
+  let wake: (() => void)[] = [];
+  const members = Array.from({ length: size }, startMember);
+
+  function startMember(): Member {
+    const worker = new Worker(new URL("./worker/worker.ts", import.meta.url), { workerData: setup });
+    const member: Member = { worker, waiting: new Map(), streaming: false, streamBytesAhead: 0 };
+    worker.on("message", (message: WorkerReply) => {
+      switch (message.reply) {
+        case "frame":
+          onFrame(message.frame);
+          return;
+        case "piece-taken":
+          member.streamBytesAhead -= message.bytes;
+          break;
+        case "done": {
+          const waiter = member.waiting.get(message.number);
+          member.waiting.delete(message.number);
+          waiter?.resolve(message.results);
+        }
+      }
+      wakeAll();
+    });
+    worker.on("error", fail);
+    worker.on("exit", (code) => {
+      if (code !== 0) fail(new Error(`a worker thread stopped with code ${code}`));
+    });
+    return member;
+  }
+
+  function fail(error: unknown): void {
+    failure ??= { error };
+    for (const { waiting } of members) {
+      for (const waiter of waiting.values()) waiter.reject(error);
+      waiting.clear();
+    }
+    wakeAll();
+  }
+
+  function wakeAll(): void {
+    const callbacks = wake;
+    wake = [];
+    for (const callback of callbacks) callback();
+  }
+
+  async function until(condition: () => boolean): Promise<void> {
+    while (failure === undefined && !condition()) await new Promise<void>((resolve) => wake.push(resolve));
+    if (failure !== undefined) throw failure.error;
+  }
+
+  function post(member: Member, task: WithoutNumber<WorkerTask>, transfer: ArrayBuffer[] = []): number {
+    const number = nextNumber++;
+    member.worker.postMessage({ ...task, number }, transfer);
+    return number;
+  }
+
+  function answer(member: Member, number: number): Promise<readonly FileResult[]> {
+    if (failure !== undefined) return Promise.reject(failure.error);
+    return new Promise((resolve, reject) => member.waiting.set(number, { resolve, reject }));
+  }
+
+  function idlest(among: readonly Member[]): Member {
+    return among.reduce((best, member) => (member.waiting.size < best.waiting.size ? member : best));
+  }
+
+  return {
+    run(task) {
+      const member = idlest(members);
+      return answer(member, post(member, task));
+    },
+    openStream() {
+      const free = members.filter((member) => !member.streaming);
+      if (free.length === 0) throw new Error("every worker has a stream open");
+      const member = idlest(free);
+      member.streaming = true;
+      post(member, { task: "stream-open" });
+      return {
+        async push(bytes) {
+          await until(() => member.streamBytesAhead < STREAM_BYTES_AHEAD);
+          member.streamBytesAhead += bytes.length;
+          const whole = bytes.byteOffset === 0 && bytes.byteLength === bytes.buffer.byteLength;
+          const piece = whole ? bytes : Uint8Array.from(bytes);
+          post(member, { task: "stream-piece", bytes: piece }, [piece.buffer as ArrayBuffer]);
+        },
+        async end() {
+          const number = post(member, { task: "stream-end" });
+          member.streaming = false;
+          const [result] = await answer(member, number);
+          return result;
+        },
+      };
+    },
+    ready: () => until(() => members.some((member) => member.waiting.size <= TASKS_AHEAD)),
+    async flush() {
+      await Promise.all(members.map((member) => answer(member, post(member, { task: "flush" }))));
+    },
+    async close() {
+      await Promise.all(members.map((member) => member.worker.terminate()));
+    },
+  };
+}

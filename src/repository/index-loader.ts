@@ -1,0 +1,205 @@
+import { DamagedError, ObjectMissingError } from "../errors.ts";
+import { decodeCondemned } from "../format/condemned.ts";
+import { type BlobSection, decodeIndex, type DecodedIndex, openBlobSection, packOf } from "../format/index-object.ts";
+import { parseObjectName, PREFIXES } from "../format/names.ts";
+import { openBlobList, parsePackObjectName, readDirectory } from "../format/pack.ts";
+import { type BlobTable, createBlobTable, insertBlob } from "./blob-table.ts";
+import { createFrameTable, type FrameTable } from "./frame-table.ts";
+import type { StoredPack } from "./pack-writer.ts";
+import type { Repository } from "./repository.ts";
+
+/** What a repository's indexes say, ready for look-ups. */
+export interface LoadedIndex {
+  readonly frames: FrameTable;
+  readonly blobs: BlobTable;
+  /** The index objects that it was read from. */
+  readonly objects: readonly { readonly name: string; readonly sizeBytes: number }[];
+  /** Packs that no index lists, left by a run that did not end. Looked at only with `forWriting`; they are loaded too. */
+  readonly unlisted: readonly StoredPack[];
+  /** Packs that indexes list but storage does not have. Looked at only with `forWriting`. */
+  readonly missingPacks: readonly string[];
+  /** Packs that pruning is about to delete, in hex. Looked at only with `forWriting`. */
+  readonly condemned: ReadonlySet<string>;
+}
+
+export interface LoadOptions {
+  /**
+   * For a backup: leaves out blobs of packs that are condemned or gone, and takes in packs that no index lists yet.
+   * Reading needs none of that: it fails where a pack is missing, and says so.
+   */
+  readonly forWriting: boolean;
+}
+
+/** Index objects are kept in memory between the two passes over them up to this much, and else read twice. */
+const KEPT_BYTES = 64 * 1024 * 1024;
+const ATTEMPTS = 5;
+
+export async function loadIndex(repository: Repository, options: LoadOptions): Promise<LoadedIndex> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await loadOnce(repository, options);
+    } catch (error) {
+      // Somebody has merged indexes since they were listed: the merged one is there now.
+      if (!(error instanceof IndexGoneError) || attempt === ATTEMPTS) throw error;
+    }
+  }
+}
+
+class IndexGoneError extends ObjectMissingError {}
+
+interface FirstPass {
+  readonly name: string;
+  readonly blobs: number;
+  readonly kept: DecodedIndex | undefined;
+}
+
+async function loadOnce(repository: Repository, options: LoadOptions): Promise<LoadedIndex> {
+  const { storage } = repository;
+  const condemned = options.forWriting ? await readCondemned(repository) : new Set<string>();
+  const present = options.forWriting ? await listPacks(repository) : undefined;
+  const objects: { name: string; sizeBytes: number }[] = [];
+  for await (const object of storage.list(PREFIXES.index)) {
+    if (parseObjectName(object.name) !== undefined) objects.push({ name: object.name, sizeBytes: object.sizeBytes });
+  }
+
+  const frames = createFrameTable();
+  const missingPacks: string[] = [];
+  const first: FirstPass[] = [];
+  let keptBytes = 0;
+  let blobCount = 0;
+  for (const { name, sizeBytes } of objects) {
+    const index = await readIndex(repository, name);
+    for (let pack = 0; pack < index.packCount; pack++) {
+      const packName = index.packNames.toString("hex", pack * 32, pack * 32 + 32);
+      if (present !== undefined && !present.has(packName)) missingPacks.push(packName);
+      else if (!condemned.has(packName)) frames.addPack(packOf(index, pack));
+    }
+    const blobs = index.sections.reduce((sum, section) => sum + section.blobCount, 0);
+    blobCount += blobs;
+    keptBytes += sizeBytes;
+    first.push({ name, blobs, kept: keptBytes <= KEPT_BYTES ? index : undefined });
+  }
+
+  const unlisted = present === undefined ? [] : await readUnlisted(repository, frames, present, condemned);
+  for (const pack of unlisted) {
+    for (const frame of pack.frames) blobCount += frame.lengths.length;
+  }
+
+  const blobs = createBlobTable(blobCount);
+  for (const { name, kept } of first) {
+    const index = kept ?? (await readIndex(repository, name));
+    for (const section of index.sections) insertSection(repository, blobs, frames, section, name);
+  }
+  for (const pack of unlisted) {
+    const firstFrame = frames.addPack({ ...pack, frames: pack.frames.map(withOwnBytes) });
+    pack.frames.forEach((frame, offset) => {
+      for (let place = 0; place < frame.lengths.length; place++) {
+        insertBlob(blobs, frame.ids, place * 32, firstFrame + offset, place);
+      }
+    });
+  }
+  return { frames, blobs, objects, unlisted, missingPacks, condemned };
+}
+
+function withOwnBytes<T extends { readonly origin: Uint8Array }>(frame: T): T & { readonly origin: Buffer } {
+  return { ...frame, origin: Buffer.from(frame.origin) };
+}
+
+export async function readIndex(repository: Repository, name: string): Promise<DecodedIndex> {
+  let bytes: Uint8Array;
+  try {
+    bytes = await repository.storage.get(name);
+  } catch (error) {
+    if (error instanceof ObjectMissingError) throw new IndexGoneError(error.message, { cause: error });
+    throw error;
+  }
+  const index = decodeIndex(bytes, name);
+  if (!index.repositoryId.equals(repository.ring.repositoryId)) {
+    throw new DamagedError(`${name} belongs to another repository`, { hint: 'run "holdfast repair index"' });
+  }
+  return index;
+}
+
+function insertSection(
+  repository: Repository,
+  blobs: BlobTable,
+  frames: FrameTable,
+  section: BlobSection,
+  what: string,
+): void {
+  const { frameNames } = section;
+  const origins: number[] = [];
+  for (let at = 0; at < frameNames.origins.length; at += 32) {
+    origins.push(frames.findOrigin(Buffer.from(frameNames.origins.buffer, frameNames.origins.byteOffset + at, 32)));
+  }
+  const frameOfName = new Int32Array(frameNames.numbers.length);
+  for (let name = 0; name < frameOfName.length; name++) {
+    frameOfName[name] = frames.findIn(origins[frameNames.originIndexes[name]], frameNames.numbers[name]);
+  }
+  const { ring } = repository;
+  const columns = openBlobSection(ring.indexKey, ring.repositoryId, section, what);
+  for (let blob = 0; blob < columns.count; blob++) {
+    const frame = frameOfName[columns.frames[blob]];
+    if (frame >= 0) insertBlob(blobs, columns.ids, blob * 16, frame, columns.places[blob]);
+  }
+}
+
+/** Names of all packs in storage, in hex, with their sizes. */
+export async function listPacks(repository: Repository): Promise<Map<string, number>> {
+  const packs = new Map<string, number>();
+  for await (const object of repository.storage.list(PREFIXES.pack)) {
+    const name = parsePackObjectName(object.name);
+    if (name !== undefined) packs.set(name, object.sizeBytes);
+  }
+  return packs;
+}
+
+/** All packs that pruning has condemned so far. */
+export async function readCondemned(repository: Repository): Promise<Set<string>> {
+  const packs = new Set<string>();
+  for await (const object of repository.storage.list(PREFIXES.condemned)) {
+    if (parseObjectName(object.name) === undefined) continue;
+    try {
+      const bytes = await repository.storage.get(object.name);
+      for (const pack of decodeCondemned(bytes, object.name).packs) packs.add(pack);
+    } catch (error) {
+      // Pruning has done with it in the meantime.
+      if (!(error instanceof ObjectMissingError)) throw error;
+    }
+  }
+  return packs;
+}
+
+/** Directories of the packs that no index lists. One that is damaged is left for `check` to tell of. */
+async function readUnlisted(
+  repository: Repository,
+  frames: FrameTable,
+  present: ReadonlyMap<string, number>,
+  condemned: ReadonlySet<string>,
+): Promise<StoredPack[]> {
+  const unlisted: StoredPack[] = [];
+  for (const [name, sizeBytes] of present) {
+    const bytes = Buffer.from(name, "hex");
+    if (condemned.has(name) || frames.hasPack(bytes)) continue;
+    const pack = await readPackBlobs(repository, name, sizeBytes).catch((error: unknown) => {
+      if (error instanceof DamagedError || error instanceof ObjectMissingError) return undefined;
+      throw error;
+    });
+    if (pack !== undefined) unlisted.push(pack);
+  }
+  return unlisted;
+}
+
+/** What a pack's own directory says of its frames and their blobs. */
+export async function readPackBlobs(repository: Repository, name: string, sizeBytes: number): Promise<StoredPack> {
+  const { storage, ring } = repository;
+  const directory = await readDirectory(storage, name, sizeBytes);
+  return {
+    name: Buffer.from(name, "hex"),
+    sizeBytes,
+    frames: directory.map((frame) => ({
+      ...frame,
+      ...openBlobList(ring.indexKey, ring.repositoryId, frame.origin, frame.number, frame.sealedBlobs),
+    })),
+  };
+}

@@ -1,0 +1,109 @@
+import { createHash, type Hash } from "node:crypto";
+import { encodePackEnd, encodePackHeader, packObjectName } from "../format/pack.ts";
+import type { Storage } from "../storage/storage.ts";
+import type { SealedFrame } from "./frame-writer.ts";
+
+/** What became of a pack: durable in storage under its name. */
+export interface StoredPack {
+  /** SHA-256 of its bytes. */
+  readonly name: Buffer;
+  readonly sizeBytes: number;
+  readonly frames: readonly PackedFrame[];
+}
+
+/** A frame's place in its pack; what an index needs of it. */
+export interface PackedFrame extends Omit<SealedFrame, "record"> {
+  readonly offset: number;
+  /** Of the whole record. */
+  readonly length: number;
+}
+
+/**
+ * Gathers frames into packs and stores them. One pack is filled in memory while the one before is being written; more
+ * than that is never held: callers wait for `ready()` before they make more frames.
+ */
+export interface PackWriter {
+  add(frame: SealedFrame): void;
+  /** Resolves when there is room for more. Rejects as soon as a pack could not be stored. */
+  ready(): Promise<void>;
+  /** Stores what is there, and resolves when all packs are durable. */
+  finish(): Promise<void>;
+  /** Bytes of frames that were given, and of those that are durable. */
+  readonly progress: { givenBytes: number; durableBytes: number };
+}
+
+export const PACK_TARGET_BYTES = 32 * 1024 * 1024;
+
+export function createPackWriter(
+  storage: Storage,
+  repositoryId: Uint8Array,
+  onStored: (pack: StoredPack) => void | Promise<void>,
+  targetBytes: number = PACK_TARGET_BYTES,
+): PackWriter {
+  const progress = { givenBytes: 0, durableBytes: 0 };
+  let open: OpenPack | undefined;
+  const underWay: Promise<void>[] = [];
+  let failure: { readonly error: unknown } | undefined;
+
+  function close(): void {
+    const pack = open;
+    if (pack === undefined) return;
+    open = undefined;
+    const before = underWay.at(-1);
+    const storing = (async () => {
+      await before;
+      try {
+        if (failure === undefined) await store(pack);
+      } catch (error) {
+        failure ??= { error };
+      }
+      underWay.shift();
+    })();
+    underWay.push(storing);
+  }
+
+  async function store(pack: OpenPack): Promise<void> {
+    append(pack, encodePackEnd(pack.frames));
+    const name = pack.hash.digest();
+    await storage.put(packObjectName(name.toString("hex")), pack.parts);
+    progress.durableBytes += pack.sizeBytes;
+    await onStored({ name, sizeBytes: pack.sizeBytes, frames: pack.frames });
+  }
+
+  return {
+    progress,
+    add(frame) {
+      if (open === undefined) {
+        open = { parts: [], sizeBytes: 0, hash: createHash("sha256"), frames: [] };
+        append(open, encodePackHeader(repositoryId));
+      }
+      const { record, ...rest } = frame;
+      open.frames.push({ ...rest, offset: open.sizeBytes, length: record.length });
+      append(open, record);
+      progress.givenBytes += record.length;
+      if (open.sizeBytes >= targetBytes) close();
+    },
+    async ready() {
+      while (failure === undefined && underWay.length > 1) await underWay[0];
+      if (failure !== undefined) throw failure.error;
+    },
+    async finish() {
+      close();
+      await Promise.all(underWay);
+      if (failure !== undefined) throw failure.error;
+    },
+  };
+}
+
+interface OpenPack {
+  readonly parts: Uint8Array[];
+  sizeBytes: number;
+  readonly hash: Hash;
+  readonly frames: PackedFrame[];
+}
+
+function append(pack: OpenPack, bytes: Uint8Array): void {
+  pack.parts.push(bytes);
+  pack.hash.update(bytes);
+  pack.sizeBytes += bytes.length;
+}

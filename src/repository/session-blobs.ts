@@ -1,0 +1,43 @@
+import type { BlobId } from "../format/tree.ts";
+import { type BlobTable, claimBlob, createBlobTable, frameOfBlob } from "./blob-table.ts";
+
+/**
+ * The blobs that one run knows of: those that the repository held at its start, and those that it has claimed since.
+ *
+ * Plain shared memory, so it can be posted to workers. Claimed blobs go to a chain of tables, each four times as large as
+ * the one before, all made at the start: memory that is not touched costs nothing but address space.
+ */
+export interface SessionBlobs {
+  readonly base: BlobTable;
+  readonly claimed: readonly BlobTable[];
+}
+
+const FIRST_TABLE_BLOBS = 1 << 14;
+/** 16 Ki, 64 Ki, … 64 Mi blobs: almost 90 million new blobs in one run. */
+const TABLES = 7;
+
+export function createSessionBlobs(base: BlobTable): SessionBlobs {
+  return {
+    base,
+    claimed: Array.from({ length: TABLES }, (_, step) => createBlobTable(FIRST_TABLE_BLOBS * 4 ** step)),
+  };
+}
+
+/** True where the calling thread must store the blob; false where it is stored, or another thread is at it. */
+export function claimForStoring(blobs: SessionBlobs, id: BlobId): boolean {
+  if (frameOfBlob(blobs.base, id) >= 0) return false;
+  for (const table of blobs.claimed) {
+    const claim = claimBlob(table, id);
+    if (claim !== "full") return claim === "claimed";
+  }
+  throw new RangeError("more new blobs in one run than its tables hold");
+}
+
+/** True where the blob was claimed in this run. */
+export function isClaimed(blobs: SessionBlobs, id: BlobId): boolean {
+  for (const table of blobs.claimed) {
+    if (frameOfBlob(table, id) >= 0) return true;
+    if (Atomics.load(table.used, 0) < table.capacity) return false;
+  }
+  return false;
+}
