@@ -31,7 +31,6 @@ import {
   writtenView,
 } from "./codec.ts";
 import { MAXIMUM_BLOB_BYTES } from "./frame.ts";
-import type { FrameKind } from "./frame.ts";
 
 /** A blob's id: the 32 bytes of its keyed hash, as 64 hex digits where it is text. */
 export type BlobId = Uint8Array & { readonly __blobId?: true };
@@ -69,6 +68,11 @@ export interface FileEntry extends EntryAttributes {
   readonly sizeBytes: number;
   /** The file's data in order, without what lies in holes. */
   readonly content: readonly ContentBlob[];
+  /**
+   * True for a file of so many pieces that one tree blob could not hold their ids (some 200 GiB). Then `content` names
+   * content lists (tree blobs: `decodeContentList`), each with the length of the data that it lists.
+   */
+  readonly listed?: boolean;
   /** Ranges that read as zeros and take no space, in ascending order, apart from each other. */
   readonly holes: readonly Hole[];
 }
@@ -119,10 +123,12 @@ const HAS_XATTRS = 1;
 const HAS_HARD_LINK = 2;
 const HAS_HOLES = 4;
 const HAS_INODE_FLAGS = 8;
-const ALL_FLAGS = 15;
+const HAS_LISTS = 16;
+const ALL_FLAGS = 31;
 
 const LEAF = 1;
 const FAN = 2;
+const CONTENT_LIST = 3;
 
 const MAXIMUM_NAME_BYTES = 255;
 const MAXIMUM_MODE = 0o7777;
@@ -170,7 +176,8 @@ function writeEntryBody(output: ByteWriter, entry: TreeEntry): void {
     (entry.xattrs.length > 0 ? HAS_XATTRS : 0) |
     (entry.hardLink !== undefined ? HAS_HARD_LINK : 0) |
     (holes.length > 0 ? HAS_HOLES : 0) |
-    (entry.inodeFlags !== 0 ? HAS_INODE_FLAGS : 0);
+    (entry.inodeFlags !== 0 ? HAS_INODE_FLAGS : 0) |
+    (entry.type === "file" && entry.listed === true ? HAS_LISTS : 0);
   reserve(output, 2);
   output.buffer[output.length++] = TYPE_NUMBERS[entry.type];
   output.buffer[output.length++] = flags;
@@ -235,6 +242,15 @@ function isWithin(value: number, maximum: number): boolean {
 function writeContent(output: ByteWriter, entry: FileEntry): void {
   const { content } = entry;
   writeVarint(output, entry.sizeBytes);
+  let sum = writeBlobs(output, content);
+  for (let index = 0; index < entry.holes.length; index++) sum += entry.holes[index].lengthBytes;
+  if (sum !== entry.sizeBytes) {
+    throw new RangeError(`"${displayPath(entry.name)}" has ${entry.sizeBytes} bytes, its blobs and holes ${sum}`);
+  }
+}
+
+/** Gives the length of all together. */
+function writeBlobs(output: ByteWriter, content: readonly ContentBlob[]): number {
   writeVarint(output, content.length);
   let sum = 0;
   for (let index = 0; index < content.length; index++) {
@@ -243,10 +259,7 @@ function writeContent(output: ByteWriter, entry: FileEntry): void {
     writeVarint(output, lengthBytes);
     sum += lengthBytes;
   }
-  for (let index = 0; index < entry.holes.length; index++) sum += entry.holes[index].lengthBytes;
-  if (sum !== entry.sizeBytes) {
-    throw new RangeError(`"${displayPath(entry.name)}" has ${entry.sizeBytes} bytes, its blobs and holes ${sum}`);
-  }
+  return sum;
 }
 
 function writeXattrs(output: ByteWriter, xattrs: readonly ExtendedAttribute[]): void {
@@ -296,6 +309,7 @@ function readEntryBody(input: ByteReader): TreeEntry {
   const group = readText(input, 0xffff, "group");
 
   let sizeBytes = 0;
+  const listed = (flags & HAS_LISTS) !== 0;
   let content: ContentBlob[] = [];
   let tree: Buffer | undefined;
   let target = "" as RawPath;
@@ -304,7 +318,7 @@ function readEntryBody(input: ByteReader): TreeEntry {
   switch (type) {
     case "file":
       sizeBytes = readVarint(input, undefined, "size");
-      content = readContent(input);
+      content = readContent(input, listed);
       break;
     case "directory":
       tree = readRaw(input, 32, "tree");
@@ -321,7 +335,7 @@ function readEntryBody(input: ByteReader): TreeEntry {
   const xattrs = flags & HAS_XATTRS ? readXattrs(input) : [];
   const hardLink = flags & HAS_HARD_LINK ? readRaw(input, 16, "hard link") : undefined;
   if (hardLink !== undefined && type === "directory") throw damagedAt(input, "a directory cannot have hard links");
-  if (flags & HAS_HOLES && type !== "file") throw damagedAt(input, `a ${type} cannot have holes`);
+  if (flags & (HAS_HOLES | HAS_LISTS) && type !== "file") throw damagedAt(input, `a ${type} cannot have holes or lists`);
   const holes = flags & HAS_HOLES ? readHoles(input, sizeBytes) : [];
   const inodeFlags = flags & HAS_INODE_FLAGS ? readVarint(input, MAXIMUM_U32, "inode flags") : 0;
   expectEnd(input);
@@ -343,6 +357,7 @@ function readEntryBody(input: ByteReader): TreeEntry {
   switch (type) {
     case "file":
       checkSize(input, sizeBytes, content, holes);
+      if (listed) return { ...attributes, type, sizeBytes, content, listed, holes };
       return { ...attributes, type, sizeBytes, content, holes };
     case "directory":
       return { ...attributes, type, tree: tree! };
@@ -365,12 +380,13 @@ function readName(input: ByteReader): RawPath {
   return name as RawPath;
 }
 
-function readContent(input: ByteReader): ContentBlob[] {
+function readContent(input: ByteReader, listed: boolean): ContentBlob[] {
+  const maximumLength = listed ? Number.MAX_SAFE_INTEGER : MAXIMUM_BLOB_BYTES;
   const count = readCount(input, 33, undefined, "number of blobs");
   const content: ContentBlob[] = [];
   for (let index = 0; index < count; index++) {
     const id = readRaw(input, 32, "blob id");
-    content.push({ id, lengthBytes: readVarint(input, MAXIMUM_BLOB_BYTES, "length of a blob") });
+    content.push({ id, lengthBytes: readVarint(input, maximumLength, "length of a blob") });
   }
   return content;
 }
@@ -412,16 +428,16 @@ function checkSize(input: ByteReader, sizeBytes: number, content: ContentBlob[],
   if (sum !== sizeBytes) throw damagedAt(input, `a file of ${sizeBytes} bytes has blobs and holes of ${sum}`);
 }
 
-/** Moves behind all that precedes an entry's name, and gives its type number. */
+/** Moves behind all that precedes an entry's name, and gives its type number, and 256 more if it has lists. */
 function skipToName(input: ByteReader): number {
   readEntryEnd(input);
   const type = readU8(input, "type");
-  readVarint(input, ALL_FLAGS, "flags");
+  const flags = readVarint(input, ALL_FLAGS, "flags");
   readVarint(input, MAXIMUM_MODE, "mode");
   readVarint(input, MAXIMUM_U32, "uid");
   readVarint(input, MAXIMUM_U32, "gid");
   skip(input, 12, "time");
-  return type;
+  return flags & HAS_LISTS ? type + WITH_LISTS : type;
 }
 
 /** The name of an encoded entry; nothing else of it is looked at. */
@@ -431,38 +447,62 @@ export function entryName(bytes: Uint8Array, offset = 0, what = "tree entry"): R
   return readName(input);
 }
 
+const WITH_LISTS = 256;
+
+/** What an encoded entry needs: a piece of a file, a content list of a file, or the tree of a directory. */
+export type ContentKind = "data" | "list" | "tree";
+
 /**
- * Calls back for each blob that an encoded entry needs, in order: the pieces of a file ("data"), or the tree of a
- * directory ("tree", with length 0: it is not known there). The id is the 32 bytes of `bytes` from `idOffset`.
+ * Calls back for each blob that an encoded entry names, in order. The id is the 32 bytes of `bytes` from `idOffset`;
+ * `lengthBytes` is that of the piece, or of the data that a list lists, and 0 for a tree.
  */
 export function contentIds(
   bytes: Uint8Array,
-  callback: (idOffset: number, lengthBytes: number, kind: FrameKind) => void,
+  callback: (idOffset: number, lengthBytes: number, kind: ContentKind) => void,
   offset = 0,
   what = "tree entry",
 ): void {
   const input = readerOf(bytes, what, offset);
   const type = skipToName(input);
-  if (type !== TYPE_NUMBERS.file && type !== TYPE_NUMBERS.directory) return;
+  const kind = CONTENT_KINDS.get(type);
+  if (kind === undefined) return;
   for (let field = 0; field < 3; field++) skip(input, readVarint(input), "name");
-  if (type === TYPE_NUMBERS.directory) {
-    callback(skip(input, 32, "tree"), 0, "tree");
+  if (kind === "tree") {
+    callback(skip(input, 32, "tree"), 0, kind);
     return;
   }
   readVarint(input, undefined, "size");
   const count = readCount(input, 33, undefined, "number of blobs");
   for (let index = 0; index < count; index++) {
     const idOffset = skip(input, 32, "blob id");
-    callback(idOffset, readVarint(input, MAXIMUM_BLOB_BYTES, "length of a blob"), "data");
+    callback(idOffset, readVarint(input, undefined, "length of a blob"), kind);
   }
 }
 
-/** Where the 32 bytes of its tree's id stand in the encoded entry of a directory, so that they can be set later. */
-export function treeIdOffset(bytes: Uint8Array, offset = 0, what = "tree entry"): number {
-  const input = readerOf(bytes, what, offset);
-  if (skipToName(input) !== TYPE_NUMBERS.directory) throw damaged(what, "it is no directory");
-  for (let field = 0; field < 3; field++) skip(input, readVarint(input), "name");
-  return skip(input, 32, "tree");
+const CONTENT_KINDS = new Map<number, ContentKind>([
+  [TYPE_NUMBERS.file, "data"],
+  [TYPE_NUMBERS.file + WITH_LISTS, "list"],
+  [TYPE_NUMBERS.directory, "tree"],
+]);
+
+/** Pieces that a content list holds at most: with it, a tree blob is of some 300 KiB. */
+export const MAXIMUM_LISTED_BLOBS = 8192;
+
+/** The tree blob that lists pieces of a file, for files of more pieces than an entry should hold. */
+export function encodeContentList(content: readonly ContentBlob[]): Buffer {
+  const output = createWriter(16 + content.length * 36);
+  output.buffer[output.length++] = CONTENT_LIST;
+  writeBlobs(output, content);
+  return writtenView(output);
+}
+
+/** Undoes `encodeContentList`; ids are views. Throws `DamagedError`, naming the list by `what`. */
+export function decodeContentList(bytes: Uint8Array, what = "content list"): ContentBlob[] {
+  const input = readerOf(bytes, what);
+  if (readU8(input, "type of tree") !== CONTENT_LIST) throw damaged(what, "it is no content list");
+  const content = readContent(input, false);
+  expectEnd(input);
+  return content;
 }
 
 /** A leaf of a large directory, as its fan names it. */
