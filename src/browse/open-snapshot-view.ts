@@ -1,0 +1,196 @@
+import { DamagedError, HoldfastError, messageOf, ObjectMissingError } from "../errors.ts";
+import { displayPath, joinRaw, type RawPath } from "../platform/raw-path.ts";
+import type { BlobReader } from "../repository/blob-reader.ts";
+import {
+  iterateTree,
+  type BlobId,
+  type DirectoryEntry,
+  type FanPart,
+  type FileEntry,
+  type TreeEntry,
+} from "../format/tree.ts";
+import { fileExtents, type FileExtent } from "./file-layout.ts";
+import type { FilePiece, SnapshotView } from "./snapshot-view.ts";
+
+/** Recently used trees are held decoded, up to so many entries in all (some 400 bytes each). */
+const HELD_ENTRIES = 20_000;
+
+type Tree =
+  | { readonly kind: "leaf"; readonly entries: readonly TreeEntry[] }
+  | { readonly kind: "fan"; readonly parts: readonly FanPart[] };
+
+/**
+ * The view of a snapshot in a repository, from the entry of its top directory (or of any other: then that is the top).
+ * Trees are read when asked for; a large directory is read part by part.
+ */
+export function openSnapshotView(reader: BlobReader, top: DirectoryEntry): SnapshotView {
+  const held = new Map<string, Tree>();
+  let heldEntries = 0;
+  const extentsOf = new WeakMap<FileEntry, readonly FileExtent[]>();
+  // Only so that errors can name the path.
+  const paths = new WeakMap<DirectoryEntry, RawPath>([[top, "" as RawPath]]);
+
+  async function readTree(id: BlobId, path: RawPath): Promise<Tree> {
+    const key = Buffer.from(id.buffer, id.byteOffset, id.byteLength).latin1Slice();
+    const known = held.get(key);
+    if (known !== undefined) {
+      held.delete(key);
+      held.set(key, known);
+      return known;
+    }
+    const tree = await namingPath(path, async () => decodeTree(await reader.readTree(id)));
+    held.set(key, tree);
+    heldEntries += weightOf(tree);
+    for (const [oldKey, old] of held) {
+      if (heldEntries <= HELD_ENTRIES || oldKey === key) break;
+      held.delete(oldKey);
+      heldEntries -= weightOf(old);
+    }
+    return tree;
+  }
+
+  /** One part of a large directory. */
+  async function readPart(parts: readonly FanPart[], index: number, path: RawPath): Promise<readonly TreeEntry[]> {
+    const part = parts[index];
+    const leaf = await readTree(part.id, path);
+    const fits =
+      leaf.kind === "leaf" &&
+      leaf.entries.length === part.count &&
+      leaf.entries[0]?.name === part.firstName &&
+      (index + 1 === parts.length || leaf.entries[part.count - 1].name < parts[index + 1].firstName);
+    if (!fits)
+      throw new DamagedError(`/${displayPath(path)}: the tree of this folder is damaged: its parts do not fit`);
+    return leaf.entries;
+  }
+
+  async function* list(directory: DirectoryEntry): AsyncGenerator<TreeEntry> {
+    const path = paths.get(directory) ?? directory.name;
+    const tree = await readTree(directory.tree, path);
+    if (tree.kind === "leaf") {
+      yield* withPaths(tree.entries, path);
+      return;
+    }
+    for (let index = 0; index < tree.parts.length; index++)
+      yield* withPaths(await readPart(tree.parts, index, path), path);
+  }
+
+  function* withPaths(entries: readonly TreeEntry[], folder: RawPath): Generator<TreeEntry> {
+    for (const entry of entries) {
+      if (entry.type === "directory") paths.set(entry, joinRaw(folder, entry.name));
+      yield entry;
+    }
+  }
+
+  async function lookup(path: RawPath): Promise<TreeEntry | undefined> {
+    let entry: TreeEntry = top;
+    let folder = "" as RawPath;
+    for (const name of path.split("/")) {
+      if (name === "") continue;
+      if (entry.type !== "directory") return undefined;
+      paths.set(entry, folder);
+      const found = await lookupIn(entry, name as RawPath, folder);
+      if (found === undefined) return undefined;
+      entry = found;
+      folder = joinRaw(folder, entry.name);
+    }
+    if (entry.type === "directory") paths.set(entry, folder);
+    return entry;
+  }
+
+  async function lookupIn(directory: DirectoryEntry, name: RawPath, path: RawPath): Promise<TreeEntry | undefined> {
+    const tree = await readTree(directory.tree, path);
+    let entries: readonly TreeEntry[];
+    if (tree.kind === "leaf") entries = tree.entries;
+    else {
+      const index = countUpTo(tree.parts, (part) => part.firstName <= name) - 1;
+      if (index < 0) return undefined;
+      entries = await readPart(tree.parts, index, path);
+    }
+    const entry = entries[countUpTo(entries, (candidate) => candidate.name <= name) - 1];
+    return entry?.name === name ? entry : undefined;
+  }
+
+  async function readBlob(file: FileEntry, blob: number): Promise<Uint8Array> {
+    const { id, lengthBytes } = file.content[blob];
+    const bytes = await reader.readData(id);
+    if (bytes.length !== lengthBytes) {
+      throw new DamagedError(
+        `file ${displayPath(file.name)} is damaged: a blob has ${bytes.length} bytes instead of ${lengthBytes}`,
+      );
+    }
+    return bytes;
+  }
+
+  async function read(file: FileEntry, offset: number, length: number): Promise<Uint8Array> {
+    const end = Math.min(offset + length, file.sizeBytes);
+    if (end <= offset) return new Uint8Array(0);
+    let extents = extentsOf.get(file);
+    if (extents === undefined) {
+      extents = Array.from(fileExtents(file));
+      extentsOf.set(file, extents);
+    }
+    const wanted = new Uint8Array(end - offset);
+    const first = Math.max(0, countUpTo(extents, (extent) => extent.fileOffset <= offset) - 1);
+    for (let index = first; index < extents.length && extents[index].fileOffset < end; index++) {
+      const extent = extents[index];
+      const from = Math.max(offset, extent.fileOffset);
+      const until = Math.min(end, extent.fileOffset + extent.lengthBytes);
+      if (until <= from) continue;
+      const blobOffset = extent.blobOffset + from - extent.fileOffset;
+      const bytes = await readBlob(file, extent.blob);
+      wanted.set(bytes.subarray(blobOffset, blobOffset + until - from), from - offset);
+    }
+    return wanted;
+  }
+
+  async function* pieces(file: FileEntry): AsyncGenerator<FilePiece> {
+    let at = 0;
+    let blob = -1;
+    let bytes: Uint8Array = new Uint8Array(0);
+    for (const extent of fileExtents(file)) {
+      if (extent.fileOffset > at) yield { kind: "hole", offset: at, lengthBytes: extent.fileOffset - at };
+      if (extent.blob !== blob) bytes = await readBlob(file, extent.blob);
+      blob = extent.blob;
+      const { blobOffset, lengthBytes } = extent;
+      yield { kind: "data", offset: extent.fileOffset, bytes: bytes.subarray(blobOffset, blobOffset + lengthBytes) };
+      at = extent.fileOffset + lengthBytes;
+    }
+    if (file.sizeBytes > at) yield { kind: "hole", offset: at, lengthBytes: file.sizeBytes - at };
+  }
+
+  return { top, lookup, list, read, pieces };
+}
+
+function decodeTree(bytes: Uint8Array): Tree {
+  const tree = iterateTree(bytes);
+  return tree.kind === "fan" ? tree : { kind: "leaf", entries: Array.from(tree.entries) };
+}
+
+function weightOf(tree: Tree): number {
+  return tree.kind === "leaf" ? tree.entries.length + 1 : tree.parts.length;
+}
+
+/** How many of `items` satisfy a condition that the first ones do and the others do not. */
+function countUpTo<T>(items: readonly T[], satisfies: (item: T) => boolean): number {
+  let low = 0;
+  let high = items.length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if (satisfies(items[middle])) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
+/** Puts the path before the message where storage does not hold what it should. */
+async function namingPath<T>(path: RawPath, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    const details = { cause: error, hint: error instanceof HoldfastError ? error.hint : undefined };
+    const message = `/${displayPath(path)}: ${messageOf(error)}`;
+    if (error instanceof DamagedError) throw new DamagedError(message, details);
+    if (error instanceof ObjectMissingError) throw new ObjectMissingError(message, details);
+    throw error;
+  }
+}
