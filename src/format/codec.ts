@@ -80,21 +80,33 @@ export function readI64(input: ByteReader, field = "i64"): number {
 /** A varint, at most `maximum`. Only the shortest form is taken, so that equal values have equal bytes. */
 export function readVarint(input: ByteReader, maximum = Number.MAX_SAFE_INTEGER, field = "number"): number {
   const { bytes, end } = input;
-  const start = input.at;
-  if (start < end && bytes[start] < 0x80) {
-    const value = bytes[start];
-    if (value > maximum) throw damagedAt(input, `${field} ${value} is more than ${maximum}`);
-    input.at = start + 1;
-    return value;
+  let at = input.at;
+  let value = 0;
+  // Up to four bytes in whole numbers of 32 bits: nearly all, and without a heap number for each.
+  for (let shift = 0; shift < 28 && at < end; shift += 7) {
+    const byte = bytes[at++];
+    value |= (byte & 0x7f) << shift;
+    if (byte < 0x80) {
+      if ((byte === 0 && shift > 0) || value > maximum) break;
+      input.at = at;
+      return value;
+    }
   }
+  return readUnusualVarint(input, maximum, field);
+}
+
+function readUnusualVarint(input: ByteReader, maximum: number, field: string): number {
+  const { bytes, end } = input;
+  const start = input.at;
   let value = 0;
   let scale = 1;
   for (let at = start; at < end && at < start + 8; at++) {
     const byte = bytes[at];
     value += (byte & 0x7f) * scale;
     if (byte < 0x80) {
-      if (byte === 0) throw damagedAt(input, `${field} is not in its shortest form`);
+      if (byte === 0 && at > start) throw damagedAt(input, `${field} is not in its shortest form`);
       if (value > maximum) throw damagedAt(input, `${field} ${value} is more than ${maximum}`);
+      if (value > Number.MAX_SAFE_INTEGER) throw damagedAt(input, `${field} is too large`);
       input.at = at + 1;
       return value;
     }
