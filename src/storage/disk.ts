@@ -18,6 +18,8 @@ export interface Disk {
   remove(path: string): Promise<void>;
   /** Undefined where there is nothing of that name. */
   stat(path: string): Promise<DiskStat | undefined>;
+  /** As `stat` of each, but made for many. */
+  statAll(paths: readonly string[]): Promise<(DiskStat | undefined)[]>;
   list(folder: string): Promise<DiskEntry[]>;
   /** `EEXIST` where the name is taken. */
   makeFolder(path: string): Promise<void>;

@@ -167,32 +167,39 @@ export function storageOnDisk(disk: Disk): Storage {
   async function* list(prefix: string): AsyncGenerator<StoredObject> {
     checkPrefix(prefix);
     try {
-      const folder = prefix.slice(0, -1);
-      if (await folders.exists(folder)) yield* listFolder(folder);
-      else await insistOnTop();
+      const pending = [prefix.slice(0, -1)];
+      if (!(await folders.exists(pending[0]))) return await insistOnTop();
+      for (let folder = pending.pop(); folder !== undefined; folder = pending.pop()) {
+        const { files, subfolders } = await listFolder(folder);
+        pending.push(...subfolders);
+        for (let at = 0; at < files.length; at += STAT_BATCH) {
+          // Not `yield*`, nor a generator for each folder: at 160,000 objects that takes longer than the disc does.
+          for (const object of await statAll(files.slice(at, at + STAT_BATCH))) yield object;
+        }
+      }
     } catch (error) {
       throw diskError(error, prefix === "" ? "listing" : `listing ${prefix}`, disk.location);
     }
   }
 
-  async function* listFolder(folder: string): AsyncGenerator<StoredObject> {
-    const subfolders: string[] = [];
+  async function listFolder(folder: string): Promise<{ files: string[]; subfolders: string[] }> {
     const files: string[] = [];
+    const subfolders: string[] = [];
     for (const entry of await listIfThere(folder)) {
       const name = folder === "" ? entry.name : `${folder}/${entry.name}`;
       if (entry.kind === "other" || !isObjectName(name)) continue;
       (entry.kind === "folder" ? subfolders : files).push(name);
     }
-    for (let at = 0; at < files.length; at += STAT_BATCH) {
-      const batch = files.slice(at, at + STAT_BATCH);
-      const stats = await Promise.all(batch.map((name) => disk.stat(name)));
-      for (const [index, name] of batch.entries()) {
-        const found = stats[index];
-        // Undefined: deleted meanwhile.
-        if (found?.kind === "file") yield { name, sizeBytes: found.sizeBytes, modifiedMs: found.modifiedMs };
-      }
-    }
-    for (const subfolder of subfolders) yield* listFolder(subfolder);
+    return { files, subfolders };
+  }
+
+  /** Without those that were deleted meanwhile. */
+  async function statAll(names: readonly string[]): Promise<StoredObject[]> {
+    const stats = await disk.statAll(names);
+    return names.flatMap((name, index) => {
+      const found = stats[index];
+      return found?.kind === "file" ? [{ name, sizeBytes: found.sizeBytes, modifiedMs: found.modifiedMs }] : [];
+    });
   }
 
   async function listIfThere(folder: string): ReturnType<Disk["list"]> {

@@ -1,6 +1,6 @@
-import { constants, lstat } from "node:fs";
+import { constants, lstatSync } from "node:fs";
 import type { Stats } from "node:fs";
-import { link, mkdir, open, readdir, rename, unlink } from "node:fs/promises";
+import { link, lstat, mkdir, open, readdir, rename, unlink } from "node:fs/promises";
 import type { FileHandle } from "node:fs/promises";
 import { errnoOf } from "../errors.ts";
 import type { Disk, DiskEntryKind, DiskFile, DiskStat } from "./disk.ts";
@@ -43,6 +43,7 @@ export function nodeDisk(root: string): Disk {
     moveIfAbsent,
     remove: (path) => unlink(full(path)),
     stat: (path) => lstatOf(full(path)),
+    statAll: (paths) => statAll(paths.map(full)),
     list: async (folder) =>
       (await readdir(full(folder), { withFileTypes: true })).map((entry) => ({
         name: entry.name,
@@ -70,15 +71,38 @@ function diskFile(handle: FileHandle): DiskFile {
   };
 }
 
-/** By callback, because a listing asks for many thousands: promises of node:fs take half as long again. */
-function lstatOf(path: string): Promise<DiskStat | undefined> {
-  return new Promise((resolve, reject) => {
-    lstat(path, (error, stats) => {
-      if (error === null) resolve(diskStat(stats));
-      else if (error.code === "ENOENT") resolve(undefined);
-      else reject(error);
-    });
-  });
+/** How many stats are done without letting anything else run, and how long they take when the disc need not be read. */
+const STATS_AT_ONCE = 32;
+const CACHED_STATS_MS = 1;
+
+/**
+ * While the answers come from memory, asking the kernel directly takes 2 µs each, a quarter of what handing the call to
+ * another thread does. Once they are seen to come from the disc, the threads wait for it, and this one goes on.
+ */
+async function statAll(paths: readonly string[]): Promise<(DiskStat | undefined)[]> {
+  const found: (DiskStat | undefined)[] = [];
+  let cached = true;
+  for (let at = 0; at < paths.length; at += STATS_AT_ONCE) {
+    const batch = paths.slice(at, at + STATS_AT_ONCE);
+    const startMs = performance.now();
+    found.push(...(cached ? batch.map(lstatNow) : await Promise.all(batch.map(lstatOf))));
+    cached = performance.now() - startMs < CACHED_STATS_MS;
+  }
+  return found;
+}
+
+function lstatNow(path: string): DiskStat | undefined {
+  const stats = lstatSync(path, { throwIfNoEntry: false });
+  return stats && diskStat(stats);
+}
+
+async function lstatOf(path: string): Promise<DiskStat | undefined> {
+  try {
+    return diskStat(await lstat(path));
+  } catch (error) {
+    if (errnoOf(error) === "ENOENT") return undefined;
+    throw error;
+  }
 }
 
 function diskStat(stats: Stats): DiskStat {

@@ -1,14 +1,12 @@
 import { DamagedError, ObjectMissingError, StorageError } from "../errors.ts";
 import type { ByteRange } from "./storage.ts";
 
-const PART = /^[a-z0-9_-][a-z0-9._-]*$/;
+const OBJECT_NAME = /^(?!tmp(?:\/|$))[a-z0-9_-][a-z0-9._-]*(?:\/[a-z0-9_-][a-z0-9._-]*)*$/;
 const LONGEST_NAME = 200;
 
 /** Whether this is a name that an object may bear: see the port for the rules. */
 export function isObjectName(name: string): boolean {
-  if (name.length > LONGEST_NAME) return false;
-  const parts = name.split("/");
-  return parts[0] !== "tmp" && parts.every((part) => PART.test(part));
+  return name.length <= LONGEST_NAME && OBJECT_NAME.test(name);
 }
 
 /** Throws `StorageError` unless this is a name that an object may bear. */

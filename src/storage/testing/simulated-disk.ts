@@ -159,6 +159,12 @@ function diskAround(top: Folder, clock: () => number, seed: number): SimulatedDi
       };
     }
 
+    const stat = (path: string): Promise<DiskStat | undefined> =>
+      run("stat", path, () => {
+        const node = nodeAt(path);
+        return node && statOf(node);
+      });
+
     return {
       location: "simulated disc",
       calls,
@@ -187,11 +193,8 @@ function diskAround(top: Folder, clock: () => number, seed: number): SimulatedDi
         await run("remove", from, () => removeEntry(from));
       },
       remove: (path) => run("remove", path, () => removeEntry(path)),
-      stat: (path) =>
-        run("stat", path, () => {
-          const node = nodeAt(path);
-          return node && statOf(node);
-        }),
+      stat,
+      statAll: (paths) => Promise.all(paths.map(stat)),
       list: (path) =>
         run("list", path, () => [...folderAt(path, "list").entries].map(([name, { kind }]) => ({ name, kind }))),
       makeFolder: (path) => run("makeFolder", path, () => addEntry(path, newFolder(clock()), "mkdir")),
