@@ -6,7 +6,7 @@ import { closeFd } from "../platform/open.ts";
 import { statFd } from "../platform/stat.ts";
 import { FileUnreadableError, type LocalFile, type Source, type SourceEntry, type StreamedFile } from "../source/source.ts";
 import type { WorkerPool } from "./worker-pool.ts";
-import type { FileResult, FileSaved, FileToRead } from "./worker/messages.ts";
+import { type FileResult, type FileSaved, type FileToRead, packFiles } from "./worker/messages.ts";
 import { dataRanges, isChanged, openForReading } from "./worker/save-file.ts";
 
 /** A file whose content is being read by a worker. */
@@ -54,7 +54,7 @@ export function createFileReader(pool: WorkerPool, source: Source): FileReader {
     const sent = batch;
     batch = [];
     batchBytes = 0;
-    pool.run({ task: "files", files: sent.map(({ file }) => file) }).then(
+    pool.run({ task: "files", ...packFiles(sent.map(({ file }) => file)) }).then(
       (results) => {
         results.forEach((result, index) => (sent[index].read.result = result));
         settled();

@@ -1,6 +1,6 @@
 import { Worker } from "node:worker_threads";
 import type { SealedFrame } from "../repository/frame-writer.ts";
-import type { FileResult, WorkerReply, WorkerSetup, WorkerTask } from "./worker/messages.ts";
+import { type FileResult, unpackResults, type WorkerReply, type WorkerSetup, type WorkerTask } from "./worker/messages.ts";
 
 /**
  * The worker threads of one backup. Gives work to the one that has least of it, and says when there is enough.
@@ -57,7 +57,7 @@ export function createWorkerPool(setup: WorkerSetup, size: number, onFrame: (fra
         case "done": {
           const waiter = member.waiting.get(message.number);
           member.waiting.delete(message.number);
-          waiter?.resolve(message.results);
+          waiter?.resolve(unpackResults(message.results));
         }
       }
       wakeAll();

@@ -19,18 +19,65 @@ export interface WorkerSetup {
 /** From the main thread to a worker. Every task but `stream-piece` is answered by one `TaskDone` of its number. */
 export type WorkerTask = FilesTask | SegmentTask | StreamOpenTask | StreamPieceTask | StreamEndTask | FlushTask;
 
-/** Read these files whole. */
+/** Read these files whole. In columns, because copying an object for each file to another thread takes too long. */
 export interface FilesTask {
   readonly task: "files";
   readonly number: number;
-  readonly files: readonly FileToRead[];
+  readonly rootFds: Int32Array;
+  /** Joined by NUL. */
+  readonly paths: string;
+  /** `STAT_NUMBERS` numbers a file. */
+  readonly stats: Float64Array;
 }
+
+/** What the walk found: what was read is only trusted if it is still so afterwards. */
+export type ExpectedStat = Pick<
+  FileStat,
+  "sizeBytes" | "allocatedBytes" | "mtimeSeconds" | "mtimeNanoseconds" | "ctimeSeconds" | "ctimeNanoseconds"
+>;
 
 export interface FileToRead {
   readonly rootFd: number;
   readonly path: RawPath;
-  /** As the walk found it: what was read is only trusted if it is still so afterwards. */
-  readonly stat: FileStat;
+  readonly stat: ExpectedStat;
+}
+
+const STAT_NUMBERS = 6;
+
+export function packFiles(files: readonly FileToRead[]): Omit<FilesTask, "task" | "number"> {
+  const stats = new Float64Array(files.length * STAT_NUMBERS);
+  files.forEach(({ stat }, index) => {
+    const at = index * STAT_NUMBERS;
+    stats[at] = stat.sizeBytes;
+    stats[at + 1] = stat.allocatedBytes;
+    stats[at + 2] = stat.mtimeSeconds;
+    stats[at + 3] = stat.mtimeNanoseconds;
+    stats[at + 4] = stat.ctimeSeconds;
+    stats[at + 5] = stat.ctimeNanoseconds;
+  });
+  return {
+    rootFds: Int32Array.from(files, ({ rootFd }) => rootFd),
+    paths: files.map(({ path }) => path).join("\0"),
+    stats,
+  };
+}
+
+export function unpackFiles({ rootFds, paths, stats }: FilesTask): FileToRead[] {
+  return paths.split("\0").map((path, index) => {
+    const at = index * STAT_NUMBERS;
+    return {
+      rootFd: rootFds[index],
+      path: path as RawPath,
+      stat: {
+        sizeBytes: stats[at],
+        allocatedBytes: stats[at + 1],
+        mtimeSeconds: stats[at + 2],
+        mtimeNanoseconds: stats[at + 3],
+        ctimeSeconds: stats[at + 4],
+        ctimeNanoseconds: stats[at + 5],
+      },
+    };
+  });
 }
 
 /** Read these ranges of one large file, as one piece of content that is cut at its end. */
@@ -73,8 +120,72 @@ export type WorkerReply =
 export interface TaskDone {
   readonly reply: "done";
   readonly number: number;
-  /** One for each file (one for a segment or a stream; none for a flush). */
-  readonly results: readonly FileResult[];
+  readonly results: PackedResults;
+}
+
+/**
+ * Results of a task, one for each file (one for a segment or a stream; none for a flush), in columns for the same reason:
+ * nearly all files are one blob or none, without anything else to tell.
+ */
+export interface PackedResults {
+  readonly count: number;
+  /** 32 bytes for each file that is one blob. */
+  readonly ids: Uint8Array;
+  /** For each file: its length, with 0.5 added where its blob was new; negative where it stands in `others`. */
+  readonly lengths: Float64Array;
+  readonly others: readonly FileResult[];
+}
+
+export function packResults(results: readonly FileResult[]): PackedResults {
+  const ids = new Uint8Array(results.length * 32);
+  const lengths = new Float64Array(results.length);
+  const others: FileResult[] = [];
+  results.forEach((result, index) => {
+    if (isPlain(result)) {
+      ids.set(result.ids, index * 32);
+      lengths[index] = result.lengths.length === 0 ? 0 : result.lengths[0] + result.newBlobs * 0.5;
+    } else {
+      lengths[index] = -1;
+      others.push(result);
+    }
+  });
+  return { count: results.length, ids, lengths, others };
+}
+
+function isPlain(result: FileResult): result is FileSaved {
+  return (
+    !("failure" in result) &&
+    result.lengths.length <= 1 &&
+    result.holes.length === 0 &&
+    result.xattrs?.length === 0 &&
+    result.stat === undefined &&
+    !result.changedWhileRead
+  );
+}
+
+export function unpackResults({ count, ids, lengths, others }: PackedResults): FileResult[] {
+  const results: FileResult[] = [];
+  let other = 0;
+  for (let index = 0; index < count; index++) {
+    const value = lengths[index];
+    if (value < 0) {
+      results.push(others[other++]);
+      continue;
+    }
+    const length = Math.floor(value);
+    const isNew = value > length;
+    results.push({
+      ids: length === 0 ? ids.subarray(0, 0) : ids.subarray(index * 32, index * 32 + 32),
+      lengths: length === 0 ? [] : [length],
+      holes: [],
+      xattrs: [],
+      stat: undefined,
+      changedWhileRead: false,
+      newBytes: isNew ? length : 0,
+      newBlobs: isNew ? 1 : 0,
+    });
+  }
+  return results;
 }
 
 export type FileResult = FileSaved | FileFailed;

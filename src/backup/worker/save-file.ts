@@ -7,7 +7,7 @@ import { closeFd, OPEN, openBeneath } from "../../platform/open.ts";
 import type { RawPath } from "../../platform/raw-path.ts";
 import { statFd } from "../../platform/stat.ts";
 import { type ContentSaver, type SavedContent, SMALL_FILE_BYTES } from "./content-saver.ts";
-import type { FileResult, FileToRead, SegmentTask } from "./messages.ts";
+import type { ExpectedStat, FileResult, FileToRead, SegmentTask } from "./messages.ts";
 
 /** Files above this are not read a second time when they were changed in the meantime. */
 const READ_AGAIN_BYTES = 64 * 1024 * 1024;
@@ -16,7 +16,7 @@ const READ_AGAIN_BYTES = 64 * 1024 * 1024;
 export function saveFile(saver: ContentSaver, file: FileToRead): FileResult {
   return withOpenFile(file, (fd) => {
     const xattrs = readXattrsFd(fd);
-    let before = file.stat;
+    let before: ExpectedStat = file.stat;
     for (let attempt = 1; ; attempt++) {
       const { content, holes, sizeBytes } = saveContent(saver, fd, before);
       const after = statFd(fd);
@@ -55,7 +55,7 @@ interface ReadContent {
   readonly sizeBytes: number;
 }
 
-function saveContent(saver: ContentSaver, fd: number, stat: FileStat): ReadContent {
+function saveContent(saver: ContentSaver, fd: number, stat: ExpectedStat): ReadContent {
   if (stat.allocatedBytes >= stat.sizeBytes && stat.sizeBytes <= SMALL_FILE_BYTES) {
     const content = saver.saveSmallFile(fd, stat.sizeBytes);
     if (content !== undefined) return { content, holes: NO_HOLES, sizeBytes: stat.sizeBytes };
@@ -94,7 +94,7 @@ export function dataRanges(holes: readonly Hole[], sizeBytes: number): { offset:
   return ranges;
 }
 
-export function isChanged(before: FileStat, after: FileStat): boolean {
+export function isChanged(before: ExpectedStat, after: FileStat): boolean {
   return (
     before.sizeBytes !== after.sizeBytes ||
     before.mtimeNanoseconds !== after.mtimeNanoseconds ||

@@ -1,7 +1,7 @@
 /** A worker thread of a backup: reads, cuts, hashes, compresses and seals. Started by ../worker-pool.ts. */
 import { parentPort, workerData } from "node:worker_threads";
 import { createContentSaver } from "./content-saver.ts";
-import type { FileResult, WorkerReply, WorkerSetup, WorkerTask } from "./messages.ts";
+import { type FileResult, packResults, unpackFiles, type WorkerReply, type WorkerSetup, type WorkerTask } from "./messages.ts";
 import { saveFile, saveSegment } from "./save-file.ts";
 
 const port = parentPort;
@@ -17,7 +17,7 @@ port.on("message", (task: WorkerTask) => {
     case "files":
       return done(
         task.number,
-        task.files.map((file) => saveFile(saver, file)),
+        unpackFiles(task).map((file) => saveFile(saver, file)),
       );
     case "segment":
       return done(task.number, [saveSegment(saver, task)]);
@@ -40,7 +40,7 @@ port.on("message", (task: WorkerTask) => {
 });
 
 function done(number: number, results: readonly FileResult[]): void {
-  reply({ reply: "done", number, results });
+  reply({ reply: "done", number, results: packResults(results) });
 }
 
 function reply(message: WorkerReply, transfer: ArrayBuffer[] = []): void {
