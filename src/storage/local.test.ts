@@ -61,7 +61,7 @@ describe("local storage", () => {
     await assert.rejects(openLocalStorage(join(folder, "none")), NoRepositoryError);
     await assert.rejects(openLocalStorage(join(folder, "file")), NoRepositoryError);
     await assert.rejects(openLocalStorage(join(folder, "file", "below")), NoRepositoryError);
-    await assert.rejects(createLocalStorage(join(folder, "file")), StorageError);
+    await assert.rejects(createLocalStorage(join(folder, "file")), NoRepositoryError);
     await assert.rejects(createLocalStorage(join(folder, "file", "below")), StorageError);
   });
 

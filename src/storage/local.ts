@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { mkdir, open, stat } from "node:fs/promises";
+import { mkdir, stat } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
 import { errnoOf, NoRepositoryError, StorageError } from "../errors.ts";
 import type { Disk, DiskFile } from "./disk.ts";
@@ -51,24 +51,24 @@ export async function openLocalStorage(path: string): Promise<Storage> {
 export async function createLocalStorage(path: string): Promise<Storage> {
   const root = resolve(path);
   try {
-    const firstMade = await mkdir(root, { recursive: true, mode: 0o700 });
-    if (firstMade !== undefined) await syncFoldersBetween(dirname(firstMade), dirname(root));
+    await makeFolders(root);
   } catch (error) {
     throw diskError(error, "making the repository's folder", root);
   }
   return openLocalStorage(path);
 }
 
-async function syncFoldersBetween(top: string, bottom: string): Promise<void> {
-  for (let folder = bottom; ; folder = dirname(folder)) {
-    const handle = await open(folder);
-    try {
-      await handle.sync();
-    } finally {
-      await handle.close();
-    }
-    if (folder === top || folder === dirname(folder)) return;
+/** Not by mkdir's option `recursive`, which says ENOENT where a disc is read-only. */
+async function makeFolders(folder: string): Promise<void> {
+  try {
+    await mkdir(folder, 0o700);
+  } catch (error) {
+    if (errnoOf(error) === "EEXIST") return;
+    if (errnoOf(error) !== "ENOENT" || dirname(folder) === folder) throw error;
+    await makeFolders(dirname(folder));
+    await mkdir(folder, 0o700);
   }
+  await nodeDisk(dirname(folder)).syncFolder("");
 }
 
 /** Local storage on any disc. The top folder must be there. */

@@ -10,6 +10,8 @@ const { O_CREAT, O_DIRECTORY, O_EXCL, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_WRONLY
 /** Says that a file system has no hard links: FAT, exFAT, some network and FUSE mounts. */
 const NO_HARD_LINKS = new Set(["EPERM", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "EMLINK"]);
 
+let lastRename: Promise<void> = Promise.resolve();
+
 /** The real disc, below the folder `root`. Files are for the owner alone (0600, folders 0700). */
 export function nodeDisk(root: string): Disk {
   const full = (path: string): string => (path === "" ? root : `${root}/${path}`);
@@ -25,14 +27,19 @@ export function nodeDisk(root: string): Disk {
   }
 
   /**
-   * Where there are no hard links. Two processes that store one name at the same moment may both pass the test, and
-   * the later replaces the earlier: objects are named by content, so that changes nothing.
+   * Where there are no hard links: one after another in this process. Two processes that store one name at the same
+   * moment may both pass the test, and the later replaces the earlier: objects are named by content, so that changes
+   * nothing.
    */
-  async function moveByRename(from: string, to: string): Promise<void> {
-    if ((await lstatOf(full(to))) !== undefined) {
-      throw Object.assign(new Error(`EEXIST: file already exists, '${full(to)}'`), { code: "EEXIST" });
-    }
-    await rename(full(from), full(to));
+  function moveByRename(from: string, to: string): Promise<void> {
+    const moved = lastRename.then(async () => {
+      if ((await lstatOf(full(to))) !== undefined) {
+        throw Object.assign(new Error(`EEXIST: file already exists, '${full(to)}'`), { code: "EEXIST" });
+      }
+      await rename(full(from), full(to));
+    });
+    lastRename = moved.catch(() => undefined);
+    return moved;
   }
 
   return {
