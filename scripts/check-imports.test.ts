@@ -17,8 +17,8 @@ const CASES: readonly { name: string; path: string; text: string; violations: nu
   },
   {
     name: "an import of only a type counts as well, over several lines",
-    path: "src/format/pack.ts",
-    text: "import type {\n  Storage,\n} from '../storage/storage.ts';",
+    path: "src/storage/local.ts",
+    text: "import type {\n  Pack,\n} from '../format/pack.ts';",
     violations: 1,
   },
   {

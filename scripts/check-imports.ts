@@ -16,7 +16,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   storage: ["platform"],
   retention: [],
   wire: [],
-  format: ["crypto", "platform"],
+  format: ["storage", "crypto", "platform"],
   repository: ["format", ...LOWEST],
   source: ["format", "platform", "wire"],
   backup: ENGINE,
