@@ -54,6 +54,7 @@ function violation(importer: string, module: string): string | undefined {
     return `${importer} imports ${module}, but ${folder} holds pure functions only`;
   }
   const target = path.posix.join(path.posix.dirname(importer), module);
+  if (target === "package.json") return undefined;
   if (!target.startsWith("src/")) return `${importer} imports ${target}, which is not part of the program`;
   const targetFolder = folderOf(target);
   if (targetFolder === folder || target === "src/errors.ts") return undefined;
