@@ -12,12 +12,7 @@ export class SealBrokenError extends Error {
  * AES-256-GCM: ciphertext of all parts joined, then the 16-byte tag. `nonceNumber` (below 2^53) must never be used twice
  * with one key.
  */
-export function seal(
-  key: Uint8Array,
-  nonceNumber: number,
-  aad: Uint8Array,
-  parts: readonly Uint8Array[],
-): Buffer {
+export function seal(key: Uint8Array, nonceNumber: number, aad: Uint8Array, parts: readonly Uint8Array[]): Buffer {
   let length = SEAL_OVERHEAD_BYTES;
   for (const part of parts) length += part.length;
   const sealed = Buffer.allocUnsafeSlow(length);
@@ -44,7 +39,9 @@ export function sealInto(
 /** Undoes `seal`. Throws `SealBrokenError`. */
 export function open(key: Uint8Array, nonceNumber: number, aad: Uint8Array, sealed: Uint8Array): Buffer {
   if (sealed.length < SEAL_OVERHEAD_BYTES) throw new SealBrokenError("shorter than its seal");
-  const decipher = createDecipheriv("aes-256-gcm", key, nonceBytes(nonceNumber), { authTagLength: SEAL_OVERHEAD_BYTES });
+  const decipher = createDecipheriv("aes-256-gcm", key, nonceBytes(nonceNumber), {
+    authTagLength: SEAL_OVERHEAD_BYTES,
+  });
   decipher.setAAD(aad);
   const tagAt = sealed.length - SEAL_OVERHEAD_BYTES;
   decipher.setAuthTag(sealed.subarray(tagAt));

@@ -4,7 +4,15 @@
  * The age-encryption package does all other kinds. It takes 60 ms to load and its scrypt runs for seconds on the main
  * thread; every command opens a key file first, so this one kind is read here, with scrypt on the thread pool.
  */
-import { createCipheriv, createDecipheriv, createHmac, hkdfSync, randomBytes, scrypt, timingSafeEqual } from "node:crypto";
+import {
+  createCipheriv,
+  createDecipheriv,
+  createHmac,
+  hkdfSync,
+  randomBytes,
+  scrypt,
+  timingSafeEqual,
+} from "node:crypto";
 
 /** Largest payload: one chunk of age's STREAM. */
 export const MAXIMUM_AGE_PAYLOAD_BYTES = 64 * 1024;
@@ -34,7 +42,8 @@ export async function encryptWithPassphrase(
   passphrase: string,
   workFactorLog2: number,
 ): Promise<Buffer> {
-  if (payload.length > MAXIMUM_AGE_PAYLOAD_BYTES) throw new RangeError(`${payload.length} bytes are more than one chunk`);
+  if (payload.length > MAXIMUM_AGE_PAYLOAD_BYTES)
+    throw new RangeError(`${payload.length} bytes are more than one chunk`);
   const fileKey = randomBytes(FILE_KEY_BYTES);
   const salt = randomBytes(16);
   const wrapped = chacha(await wrappingKey(passphrase, salt, workFactorLog2), Buffer.alloc(12), fileKey);
@@ -105,7 +114,9 @@ function wrappingKey(passphrase: string, salt: Buffer, workFactorLog2: number): 
 }
 
 function headerMac(fileKey: Buffer, header: string): Buffer {
-  return createHmac("sha256", hkdf(fileKey, Buffer.alloc(0), "header")).update(header).digest();
+  return createHmac("sha256", hkdf(fileKey, Buffer.alloc(0), "header"))
+    .update(header)
+    .digest();
 }
 
 function payloadKey(fileKey: Buffer, nonce: Buffer): Buffer {

@@ -130,7 +130,8 @@ const ownKeysOf = new WeakMap<Uint8Array, OwnKeys>();
 function ownKeys(privateKey: Uint8Array): OwnKeys {
   const known = ownKeysOf.get(privateKey);
   if (known !== undefined) return known;
-  if (privateKey.length !== 32) throw new SealBrokenError(`an X25519 private key has 32 bytes, not ${privateKey.length}`);
+  if (privateKey.length !== 32)
+    throw new SealBrokenError(`an X25519 private key has 32 bytes, not ${privateKey.length}`);
   const der = Buffer.concat([PKCS8_PREFIX, privateKey]);
   const key = createPrivateKey({ key: der, format: "der", type: "pkcs8" });
   const keys = { key, rawPublic: rawPublicKey(createPublicKey(key)) };

@@ -4,7 +4,12 @@
  * The age-encryption package is loaded only where recipients or identities are used: it takes some 60 ms.
  */
 import { DamagedError, UsageError, WrongPasswordError, messageOf } from "../errors.ts";
-import { AgeFileError, MAXIMUM_AGE_PAYLOAD_BYTES, decryptWithPassphrase, encryptWithPassphrase } from "./age-passphrase.ts";
+import {
+  AgeFileError,
+  MAXIMUM_AGE_PAYLOAD_BYTES,
+  decryptWithPassphrase,
+  encryptWithPassphrase,
+} from "./age-passphrase.ts";
 import { decodeKeyRing, encodeKeyRing } from "./key-ring.ts";
 import type { KeyRing } from "./key-ring.ts";
 
@@ -89,11 +94,7 @@ async function openWithPassphrase(bytes: Uint8Array, passphrase: string, what: s
   return json;
 }
 
-async function openWithIdentities(
-  bytes: Uint8Array,
-  identities: readonly string[],
-  what: string,
-): Promise<Uint8Array> {
+async function openWithIdentities(bytes: Uint8Array, identities: readonly string[], what: string): Promise<Uint8Array> {
   const { Decrypter } = await import("age-encryption");
   const decrypter = new Decrypter();
   for (const identity of identities) {

@@ -105,7 +105,8 @@ export function decodeKeyRing(bytes: Uint8Array, what = "key ring"): { ring: Key
     const value = fields[name];
     if (value === undefined) return undefined;
     const decoded = typeof value === "string" ? Buffer.from(value, "base64") : undefined;
-    if (decoded?.length !== 32 || decoded.toString("base64") !== value) throw fail(`"${name}" is not 32 bytes in base64`);
+    if (decoded?.length !== 32 || decoded.toString("base64") !== value)
+      throw fail(`"${name}" is not 32 bytes in base64`);
     return decoded;
   };
   const required = (name: string): Buffer => {

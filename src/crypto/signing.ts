@@ -1,5 +1,11 @@
 /** Ed25519 signatures (RFC 8032): who made a snapshot record. */
-import { createPrivateKey, createPublicKey, generateKeyPairSync, sign as nodeSign, verify as nodeVerify } from "node:crypto";
+import {
+  createPrivateKey,
+  createPublicKey,
+  generateKeyPairSync,
+  sign as nodeSign,
+  verify as nodeVerify,
+} from "node:crypto";
 import type { KeyObject } from "node:crypto";
 
 export const SIGNATURE_BYTES = 64;
