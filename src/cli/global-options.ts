@@ -1,0 +1,29 @@
+import { counter, flag, negation, text } from "./command-spec.ts";
+
+/** Options that every command takes, before or after its name. */
+export const globalOptions = {
+  repo: text("-r, --repo <repository>", "repository: a folder", {
+    environment: "HOLDFAST_REPOSITORY",
+    completes: "folder",
+  }),
+  passwordFile: text("-p, --password-file <file>", "read the password from a file", {
+    environment: "HOLDFAST_PASSWORD_FILE",
+    completes: "file",
+  }),
+  passwordCommand: text("--password-command <command>", "read the password from what a command prints", {
+    environment: "HOLDFAST_PASSWORD_COMMAND",
+  }),
+  identityFile: text("--identity-file <file>", "open the repository with an age identity instead of a password", {
+    environment: "HOLDFAST_IDENTITY_FILE",
+    completes: "file",
+  }),
+  json: flag("--json", "print JSON, for programs"),
+  quiet: flag("-q, --quiet", "print results and errors only"),
+  verbose: counter("-v, --verbose", "say more; twice for even more"),
+  cache: negation("--no-cache", "keep nothing on this machine that would make the next run faster"),
+  cacheDir: text("--cache-dir <folder>", "where to keep what makes the next run faster", {
+    environment: "HOLDFAST_CACHE_DIR",
+    completes: "folder",
+  }),
+  color: negation("--no-color", "no colours"),
+};

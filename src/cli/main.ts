@@ -1,0 +1,71 @@
+/** The command `holdfast`. */
+import { commandEntries, commandGroups } from "./commands/table.ts";
+import { createLiveLines } from "./output/live-lines.ts";
+import { createOutput, type Output } from "./output/output.ts";
+import { listenForInterrupts } from "./interrupt.ts";
+import { programVersion } from "./program-version.ts";
+import { parseArguments, type ParsedCommand } from "./program.ts";
+import { reportError } from "./report-error.ts";
+
+/** As of a program that dies because its reader went away. */
+const READER_GONE = 141;
+
+const debug = Boolean(process.env.HOLDFAST_DEBUG);
+process.exitCode = await main(process.argv.slice(2));
+
+async function main(argv: readonly string[]): Promise<number> {
+  let parsed: ParsedCommand | number;
+  try {
+    parsed = parseArguments(argv, {
+      commands: commandEntries,
+      groups: commandGroups,
+      version: programVersion(),
+      environment: process.env,
+      print: (text) => process.stdout.write(text),
+    });
+  } catch (error) {
+    const report = reportError(error, debug);
+    process.stderr.write(`${argv.includes("--json") ? JSON.stringify(report.json) : report.text}\n`);
+    return report.exitCode;
+  }
+  return typeof parsed === "number" ? parsed : runCommand(parsed);
+}
+
+async function runCommand({ entry, settings, args, options }: ParsedCommand): Promise<number> {
+  const output = createOutput(
+    {
+      stdout: process.stdout,
+      stderr: process.stderr,
+      json: settings.json,
+      quiet: settings.quiet,
+      verbosity: settings.verbose,
+      color: settings.color,
+      closed: () => {
+        if (entry.spec.printsOnly === true) process.exit(READER_GONE);
+      },
+    },
+    createLiveLines(process.stdout, !settings.json && !settings.quiet),
+  );
+  const signal = listenForInterrupts({
+    onFirst: (name) => announceInterrupt(output, name),
+    exit: (code) => process.exit(code),
+  });
+  try {
+    const module = await entry.load();
+    const exitCode = await module.run({ context: { settings, output, signal }, args, options: options as never });
+    await output.flush();
+    return exitCode;
+  } catch (error) {
+    output.live.show([]);
+    await output.flush().catch(() => undefined);
+    // Whatever else failed on the way out, it was the user who ended it.
+    const report = reportError(signal.aborted ? signal.reason : error, debug);
+    output.warning(report.text, report.json);
+    return report.exitCode;
+  }
+}
+
+function announceInterrupt(output: Output, signal: NodeJS.Signals): void {
+  const again = signal === "SIGINT" ? "; press Ctrl-C again to stop at once" : "";
+  if (!output.quiet) output.warning(`stopping${again}`, { message_type: "error", error: { message: "interrupted" } });
+}
