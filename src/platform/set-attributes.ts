@@ -119,8 +119,14 @@ export function setInodeFlags(fd: number, inodeFlags: number): void {
     ((inodeFlags & INODE_FLAGS.appendOnly) !== 0 ? FS_APPEND_FL : 0) |
     ((inodeFlags & INODE_FLAGS.noDump) !== 0 ? FS_NODUMP_FL : 0);
   if (after === before) return;
+  // ext4 changes nothing else while a file is, and is to stay, immutable.
+  if ((before & after & FS_IMMUTABLE_FL) !== 0) writeFlags(fd, after & ~FS_IMMUTABLE_FL);
+  writeFlags(fd, after);
+}
+
+function writeFlags(fd: number, flags: number): void {
   const memory = flagsMemory();
-  memory.signedWords[0] = after;
+  memory.signedWords[0] = flags;
   check(ioctl()(fd, FS_IOC_SETFLAGS, memory.address), "set inode flags");
 }
 

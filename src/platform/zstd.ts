@@ -26,7 +26,13 @@ export interface ZstdParameters {
 const ZSTD = {
   createCCtx: libcFunction("ZSTD_createCCtx", "uintptr_t", []),
   setParameter: libcFunction("ZSTD_CCtx_setParameter", "uintptr_t", ["uintptr_t", "int", "int"]),
-  compress2: libcFunction("ZSTD_compress2", "uintptr_t", ["uintptr_t", "uintptr_t", "uintptr_t", "uintptr_t", "uintptr_t"]),
+  compress2: libcFunction("ZSTD_compress2", "uintptr_t", [
+    "uintptr_t",
+    "uintptr_t",
+    "uintptr_t",
+    "uintptr_t",
+    "uintptr_t",
+  ]),
   compressBound: libcFunction("ZSTD_compressBound", "uintptr_t", ["uintptr_t"]),
   isError: libcFunction("ZSTD_isError", "uint", ["uintptr_t"]),
 };
@@ -57,7 +63,13 @@ function createDirect(parameters: ZstdParameters): ZstdCompressor {
     compress(memory, start, end) {
       const bound = ZSTD.compressBound()(end - start);
       if (output.bytes.length < bound) output = allocateNative(Math.ceil(bound / 8) * 8);
-      const length = ZSTD.compress2()(context, output.address, output.bytes.length, memory.address + start, end - start);
+      const length = ZSTD.compress2()(
+        context,
+        output.address,
+        output.bytes.length,
+        memory.address + start,
+        end - start,
+      );
       if (ZSTD.isError()(length) !== 0) throw new Error(`zstd failed with ${length}`);
       return output.bytes.subarray(0, length);
     },

@@ -49,7 +49,9 @@ function hasHeader(folderFd: number, { name, header }: ExcludeTag): boolean {
     const fd = openAt(folderFd, name, OPEN.READ | OPEN.NONBLOCK | OPEN.NOFOLLOW);
     try {
       const start = Buffer.alloc(header.length);
-      return statFd(fd).type === "file" && readSync(fd, start, 0, start.length, 0) === start.length && start.equals(header);
+      return (
+        statFd(fd).type === "file" && readSync(fd, start, 0, start.length, 0) === start.length && start.equals(header)
+      );
     } finally {
       closeFd(fd);
     }

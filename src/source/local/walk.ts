@@ -218,12 +218,7 @@ export function* walk(options: WalkOptions): Generator<readonly SourceEntry[], n
     if (stack.length > MAX_OPEN_FOLDERS) giveUpFd(stack[stack.length - 1 - MAX_OPEN_FOLDERS]);
   }
 
-  function namesToVisit(
-    place: Place,
-    fd: number,
-    wanted: WantedName | undefined,
-    whole: boolean,
-  ): readonly RawPath[] {
+  function namesToVisit(place: Place, fd: number, wanted: WantedName | undefined, whole: boolean): readonly RawPath[] {
     const alsoWanted = wanted === undefined ? [] : [...wanted.children.keys()];
     if (!whole) return alsoWanted;
     try {

@@ -1,0 +1,68 @@
+import assert from "node:assert/strict";
+import { closeSync, mkdirSync, openSync, writeFileSync } from "node:fs";
+import { describe, it } from "node:test";
+import fc from "fast-check";
+import { temporaryFolder } from "../../test/support/temporary-folder.ts";
+import { listDirectory } from "./list-directory.ts";
+import { closeFd, OPEN, openPath } from "./open.ts";
+import { rawPathFromBytes, rawPathFromText } from "./raw-path.ts";
+
+function list(folder: string): readonly string[] {
+  const fd = openPath(rawPathFromText(folder), OPEN.READ | OPEN.DIRECTORY);
+  try {
+    return listDirectory(fd);
+  } finally {
+    closeFd(fd);
+  }
+}
+
+const fileName = fc
+  .uint8Array({ minLength: 1, maxLength: 255 })
+  .map((bytes) => bytes.map((byte) => (byte === 0 || byte === 0x2f ? 0xff : byte)))
+  .filter((bytes) => !(bytes[0] === 0x2e && (bytes.length === 1 || (bytes.length === 2 && bytes[1] === 0x2e))));
+
+describe("listDirectory", () => {
+  it("gives all names, of any bytes and any length, sorted by bytes", (t) => {
+    const folder = temporaryFolder(t);
+    let round = 0;
+    fc.assert(
+      fc.property(fc.uniqueArray(fileName, { maxLength: 40, selector: rawPathFromBytes }), (names) => {
+        const inner = `${folder}/${round++}`;
+        mkdirSync(inner);
+        for (const name of names) closeSync(openSync(Buffer.concat([Buffer.from(`${inner}/`), name]), "wx"));
+        const expected = [...names].sort((a, b) => Buffer.compare(a, b)).map((name) => rawPathFromBytes(name));
+        assert.deepEqual(list(inner), expected);
+      }),
+      { numRuns: 50 },
+    );
+  });
+
+  it("gives nothing for an empty folder", (t) => {
+    assert.deepEqual(list(temporaryFolder(t)), []);
+  });
+
+  it("keeps names that begin with dots, other than the two that every folder has", (t) => {
+    const folder = temporaryFolder(t);
+    for (const name of ["...", "..a", ".a", ".-"]) writeFileSync(`${folder}/${name}`, "");
+    assert.deepEqual(list(folder), [".-", "...", "..a", ".a"]);
+  });
+
+  it("refuses what is no directory", () => {
+    const fd = openPath("/etc/passwd" as never, OPEN.READ);
+    assert.throws(() => listDirectory(fd), { code: "ENOTDIR" });
+    closeFd(fd);
+  });
+
+  it("holds little more than the names of a large folder", { timeout: 120_000 }, (t) => {
+    const folder = temporaryFolder(t);
+    const count = 200_000;
+    for (let index = 0; index < count; index++) closeSync(openSync(`${folder}/file-${index}`, "wx"));
+    list(folder);
+    const before = process.memoryUsage();
+    const names = list(folder);
+    const after = process.memoryUsage();
+    assert.equal(names.length, count);
+    const grownBytes = after.heapUsed - before.heapUsed + (after.arrayBuffers - before.arrayBuffers);
+    assert.ok(grownBytes < count * 120, `${Math.round(grownBytes / count)} bytes a name`);
+  });
+});

@@ -1,0 +1,246 @@
+import { isDirectory } from "./file-list.ts";
+import type { FileList } from "./file-list.ts";
+import { RsyncProtocolError } from "./rsync-error.ts";
+
+/**
+ * The order in which an rsync numbers the entries of a list, and the one in which we walk them.
+ *
+ * rsync's (flist.c, f_name_cmp, from protocol 29 on): in each directory first what is not a directory, by bytes; then
+ * the directories, by the bytes of their names with a slash after them; each directory is followed at once by what is in
+ * it, and `.` stands first of all. Duplicates keep their numbers; the first one counts, and a directory counts more than
+ * what is not one. Ours: in each directory all names together, by bytes.
+ */
+export interface FileOrder {
+  /** For a directory: where its entries lie in `sorted`, those that are not directories first. */
+  readonly group: (directory: number) => DirectoryGroup;
+  /** rsync's number of a directory's own entry. */
+  readonly indexOfDirectory: (directory: number) => number;
+  /** Entries, directory after directory, each in rsync's order. A directory that is only implied has its number, negated and less 1. */
+  readonly sorted: Int32Array;
+  /** How many numbers there are: that of the entries. */
+  readonly count: number;
+}
+
+export interface DirectoryGroup {
+  readonly start: number;
+  /** Where directories begin. */
+  readonly directories: number;
+  readonly end: number;
+  /** rsync's number of the first entry that is not a directory; the others follow it. */
+  readonly firstIndex: number;
+}
+
+export function orderFiles(list: FileList): FileOrder {
+  const starts = groupStarts(list);
+  const sorted = groupByDirectory(list, starts);
+  const middles = new Uint32Array(list.directoryCount);
+  for (let directory = 0; directory < list.directoryCount; directory++) {
+    middles[directory] = sortGroup(list, sorted, starts[directory], starts[directory + 1]);
+  }
+  const { firstIndexes, ownIndexes } = numberEntries(list, sorted, starts, middles);
+  return {
+    sorted,
+    count: list.count,
+    indexOfDirectory: (directory) => ownIndexes[directory],
+    group: (directory) => ({
+      start: starts[directory],
+      directories: middles[directory],
+      end: starts[directory + 1],
+      firstIndex: firstIndexes[directory],
+    }),
+  };
+}
+
+/** The top's own entry (`.`, or `/.`) lies in no directory. */
+const isSelf = (list: FileList, entry: number): boolean =>
+  isDirectory(list.mode(entry)) && list.directoryOf(entry) === list.parentOf(entry);
+
+/** No entry of its parent directory says that it is there; only what lies in it does. */
+function isImplied(list: FileList, directory: number): boolean {
+  const entry = list.entryOfDirectory(directory);
+  return entry < 0 || isSelf(list, entry);
+}
+
+/** The directory that a member of a group is, or -1. */
+function memberDirectory(list: FileList, member: number): number {
+  if (member < 0) return -member - 1;
+  return isDirectory(list.mode(member)) ? list.directoryOf(member) : -1;
+}
+
+const memberName = (list: FileList, member: number): number =>
+  member < 0 ? list.directoryNamePlace(-member - 1) : list.namePlace(member);
+
+function groupStarts(list: FileList): Uint32Array {
+  const starts = new Uint32Array(list.directoryCount + 1);
+  for (let entry = 0; entry < list.count; entry++) if (!isSelf(list, entry)) starts[list.parentOf(entry) + 1]++;
+  for (let directory = 1; directory < list.directoryCount; directory++) {
+    if (isImplied(list, directory)) starts[list.parentOfDirectory(directory) + 1]++;
+  }
+  for (let directory = 0; directory < list.directoryCount; directory++) starts[directory + 1] += starts[directory];
+  return starts;
+}
+
+function groupByDirectory(list: FileList, starts: Uint32Array): Int32Array {
+  const sorted = new Int32Array(starts[list.directoryCount]);
+  const next = starts.slice(0, list.directoryCount);
+  for (let entry = 0; entry < list.count; entry++) {
+    if (!isSelf(list, entry)) sorted[next[list.parentOf(entry)]++] = entry;
+  }
+  for (let directory = 1; directory < list.directoryCount; directory++) {
+    if (isImplied(list, directory)) sorted[next[list.parentOfDirectory(directory)]++] = -directory - 1;
+  }
+  return sorted;
+}
+
+const SLASH = 0x2f;
+
+/** Sorts one directory's members as rsync does; the result is where the directories begin. */
+function sortGroup(list: FileList, sorted: Int32Array, start: number, end: number): number {
+  const group = sorted.subarray(start, end);
+  const others = group.filter((member) => memberDirectory(list, member) < 0);
+  const directories = group.filter((member) => memberDirectory(list, member) >= 0);
+  others.sort((a, b) => list.store.compare(list.namePlace(a), list.namePlace(b), -1) || a - b);
+  directories.sort((a, b) => list.store.compare(memberName(list, a), memberName(list, b), SLASH) || a - b);
+  group.set(others, 0);
+  group.set(directories, others.length);
+  return start + others.length;
+}
+
+function numberEntries(
+  list: FileList,
+  sorted: Int32Array,
+  starts: Uint32Array,
+  middles: Uint32Array,
+): { readonly firstIndexes: Uint32Array; readonly ownIndexes: Uint32Array } {
+  const firstIndexes = new Uint32Array(list.directoryCount);
+  const ownIndexes = new Uint32Array(list.directoryCount);
+  const selves = countSelves(list);
+  let index = 0;
+  const enter = (directory: number): void => {
+    if ((selves.get(directory) ?? 0) > 0) ownIndexes[directory] = index;
+    index += selves.get(directory) ?? 0;
+    firstIndexes[directory] = index;
+    index += middles[directory] - starts[directory];
+  };
+  const stack = [{ at: middles[0], end: starts[1] }];
+  enter(0);
+  while (stack.length > 0) {
+    const frame = stack[stack.length - 1];
+    if (frame.at === frame.end) {
+      stack.pop();
+      continue;
+    }
+    const directory = memberDirectory(list, sorted[frame.at]);
+    if (sorted[frame.at] >= 0) ownIndexes[directory] = index;
+    // Duplicates stand side by side, each with a number of its own, before what is in the directory.
+    while (frame.at < frame.end && memberDirectory(list, sorted[frame.at]) === directory) {
+      if (sorted[frame.at] >= 0) index++;
+      frame.at++;
+    }
+    enter(directory);
+    stack.push({ at: middles[directory], end: starts[directory + 1] });
+  }
+  return { firstIndexes, ownIndexes };
+}
+
+/** How often a top's own entry was listed. There are at most two tops: that of relative and that of absolute paths. */
+function countSelves(list: FileList): ReadonlyMap<number, number> {
+  const counts = new Map<number, number>();
+  for (let entry = 0; entry < list.count; entry++) {
+    if (isSelf(list, entry)) counts.set(list.parentOf(entry), (counts.get(list.parentOf(entry)) ?? 0) + 1);
+  }
+  return counts;
+}
+
+/** One step of a walk in our order: an entry, or a directory that is only implied (then `entry` is -1). */
+export interface WalkStep {
+  readonly entry: number;
+  /** The directory's number, or -1 for what is not one. */
+  readonly directory: number;
+  readonly parent: number;
+  /** rsync's number of the entry. */
+  readonly index: number;
+  /** Number of parts in its path below where the walk began. */
+  readonly depth: number;
+}
+
+/**
+ * Everything below `top` in our order: depth first, names in one directory ascending by bytes, no name twice. Refuses a
+ * list in which something lies below what is not a directory.
+ */
+export function* walkInOrder(list: FileList, order: FileOrder, top: number): Generator<WalkStep, void, undefined> {
+  const stack = [openFrame(list, order, top)];
+  while (stack.length > 0) {
+    const frame = stack[stack.length - 1];
+    const step = nextStep(list, order, frame, stack.length);
+    if (step === undefined) {
+      stack.pop();
+      continue;
+    }
+    yield step;
+    if (step.directory >= 0) stack.push(openFrame(list, order, step.directory));
+  }
+}
+
+interface Frame {
+  readonly directory: number;
+  readonly group: DirectoryGroup;
+  readonly directories: Int32Array;
+  file: number;
+  directoryAt: number;
+}
+
+function openFrame(list: FileList, order: FileOrder, directory: number): Frame {
+  const group = order.group(directory);
+  const directories = order.sorted.slice(group.directories, group.end);
+  directories.sort((a, b) => list.store.compare(memberName(list, a), memberName(list, b), -1) || a - b);
+  return { directory, group, directories, file: group.start, directoryAt: 0 };
+}
+
+function nextStep(list: FileList, order: FileOrder, frame: Frame, depth: number): WalkStep | undefined {
+  const { group, directories } = frame;
+  const file = frame.file < group.directories ? order.sorted[frame.file] : undefined;
+  const member = frame.directoryAt < directories.length ? directories[frame.directoryAt] : undefined;
+  if (file === undefined && member === undefined) return undefined;
+  const compared =
+    file === undefined
+      ? 1
+      : member === undefined
+        ? -1
+        : list.store.compare(list.namePlace(file), memberName(list, member), -1);
+  if (file !== undefined && compared < 0) {
+    const index = group.firstIndex + frame.file - group.start;
+    skipSameName(list, order, frame, file);
+    return { entry: file, directory: -1, parent: frame.directory, index, depth };
+  }
+  if (member === undefined) return undefined;
+  if (file !== undefined && compared === 0) {
+    if (member < 0) throw belowNoDirectory(list, file);
+    skipSameName(list, order, frame, file);
+  }
+  const directory = memberDirectory(list, member);
+  while (
+    frame.directoryAt < directories.length &&
+    memberDirectory(list, directories[frame.directoryAt]) === directory
+  ) {
+    frame.directoryAt++;
+  }
+  const index = order.indexOfDirectory(directory);
+  return { entry: list.entryOfDirectory(directory), directory, parent: frame.directory, index, depth };
+}
+
+function skipSameName(list: FileList, order: FileOrder, frame: Frame, file: number): void {
+  const name = list.namePlace(file);
+  do frame.file++;
+  while (
+    frame.file < frame.group.directories &&
+    list.store.compare(list.namePlace(order.sorted[frame.file]), name, -1) === 0
+  );
+}
+
+function belowNoDirectory(list: FileList, file: number): RsyncProtocolError {
+  const path = [list.directoryPath(list.parentOf(file)), list.name(file)].filter((part) => part !== "").join("/");
+  return new RsyncProtocolError(
+    `the other side lists files below ${JSON.stringify(path)}, which it also lists as something that is no directory`,
+  );
+}
