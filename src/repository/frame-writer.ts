@@ -55,7 +55,7 @@ export type Compression = "off" | "fastest" | "auto" | "better" | "max";
  */
 const PARAMETERS: Record<Exclude<Compression, "off">, ZstdParameters> = {
   fastest: { compressionLevel: 1 },
-  auto: { compressionLevel: 3, hashLog: 16, chainLog: 15 },
+  auto: { compressionLevel: 3, hashLog: 15, chainLog: 14 },
   better: { compressionLevel: 9 },
   max: { compressionLevel: 19 },
 };
