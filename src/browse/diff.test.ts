@@ -125,6 +125,16 @@ test("many blobs are tallied exactly", async () => {
   assert.equal(statistics.removed.dataBlobs, 1000);
 });
 
+test("pieces that stand in lists are counted one by one", async () => {
+  const { changes, statistics } = await diff(
+    { f: madeUpFile(["aa", "bb", "cc"], { blobsInList: 2 }), same: madeUpFile(["x", "y"], { blobsInList: 1 }) },
+    { f: madeUpFile(["aa", "bb", "dddd"], { blobsInList: 2 }), same: madeUpFile(["x", "y"], { blobsInList: 1 }) },
+  );
+  assert.deepEqual(changes, ["M f"]);
+  assert.deepEqual([statistics.added.dataBlobs, statistics.added.dataBytes], [1, 4]);
+  assert.deepEqual([statistics.removed.dataBlobs, statistics.removed.dataBytes], [1, 2]);
+});
+
 test("folders with one and the same tree are not read", async () => {
   const large = madeUpFolder({ deep: madeUpFolder({ x: madeUpFile("1") }) });
   const { changes, treesRead } = await diff({ large, a: madeUpFile("1") }, { large, b: madeUpFile("1") });

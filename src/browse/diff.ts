@@ -74,8 +74,8 @@ export async function diffSnapshots(
     counts: { "+": { files: 0, directories: 0, others: 0 }, "-": { files: 0, directories: 0, others: 0 } },
     changedFiles: 0,
   };
-  tallyBlobs(comparison, "before", before.top);
-  tallyBlobs(comparison, "after", after.top);
+  comparison.trees.add("before", before.top.tree, 0);
+  comparison.trees.add("after", after.top.tree, 0);
   await compareDirectories(comparison, "" as RawPath, before.top, after.top);
   return {
     changedFiles: comparison.changedFiles,
@@ -129,8 +129,8 @@ async function compareEntries(
   after: TreeEntry,
 ): Promise<void> {
   const { options } = comparison;
-  tallyBlobs(comparison, "before", before);
-  tallyBlobs(comparison, "after", after);
+  await tallyBlobs(comparison, "before", before, after);
+  await tallyBlobs(comparison, "after", after, before);
   const kind = kindOfChange(before, after, options.metadata === true);
   if (kind !== undefined) options.onChange({ kind, path, before, after });
   if (before.type === "file" && after.type === "file" && (kind === "M" || kind === "M?")) comparison.changedFiles++;
@@ -152,7 +152,7 @@ async function tellAll(comparison: Comparison, kind: "+" | "-", folder: RawPath,
   if (entry.type === "file") counts.files++;
   else if (entry.type === "directory") counts.directories++;
   else counts.others++;
-  tallyBlobs(comparison, side, entry);
+  await tallyBlobs(comparison, side, entry);
   if (entry.type === "directory") await tellBelow(comparison, kind, path, entry);
 }
 
@@ -179,10 +179,20 @@ async function tellingProblems(comparison: Comparison, path: RawPath, work: () =
   }
 }
 
-function tallyBlobs(comparison: Comparison, side: TallySide, entry: TreeEntry): void {
+/** `other` is the entry of the same name on the other side: what it shares needs no tally. */
+async function tallyBlobs(comparison: Comparison, side: TallySide, entry: TreeEntry, other?: TreeEntry): Promise<void> {
   if (entry.type === "directory") comparison.trees.add(side, entry.tree, 0);
+  else if (entry.type === "file" && entry.listed === true) await tallyListed(comparison, side, entry, other);
   else if (entry.type === "file") {
     for (const blob of entry.content) comparison.data.add(side, blob.id, blob.lengthBytes);
+  }
+}
+
+async function tallyListed(comparison: Comparison, side: TallySide, file: FileEntry, other?: TreeEntry): Promise<void> {
+  for (const list of file.content) comparison.trees.add(side, list.id, 0);
+  if (other?.type === "file" && sameFileContent(file, other)) return;
+  for await (const blobs of comparison[side].content(file)) {
+    for (const blob of blobs) comparison.data.add(side, blob.id, blob.lengthBytes);
   }
 }
 

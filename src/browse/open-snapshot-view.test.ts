@@ -154,7 +154,7 @@ test("a file with holes reads as zeros there, and its pieces tell the holes", as
   assert.deepEqual(pieces, ["0+5", "5:abc", "8+2", "10:d", "11:e", "12+10"]);
 });
 
-test("any range of any file reads as the file does", async () => {
+test("any range of any file reads as the file does, also of one whose pieces stand in lists", async () => {
   const part = fc.record({ hole: fc.boolean(), length: fc.integer({ min: 1, max: 40 }) });
   const range = fc.tuple(fc.nat(500), fc.nat(500));
   await fc.assert(
@@ -162,7 +162,8 @@ test("any range of any file reads as the file does", async () => {
       fc.array(part, { maxLength: 12 }),
       fc.array(fc.nat(30), { maxLength: 8 }),
       range,
-      async (parts, cuts, [offset, length]) => {
+      fc.option(fc.integer({ min: 1, max: 3 }), { nil: undefined }),
+      async (parts, cuts, [offset, length], blobsInList) => {
         const holes: { offset: number; lengthBytes: number }[] = [];
         const whole: Buffer[] = [];
         const data: Buffer[] = [];
@@ -185,7 +186,7 @@ test("any range of any file reads as the file does", async () => {
           from += cut;
         }
         blobs.push(joined.subarray(from));
-        const { view } = madeUpSnapshot(madeUpFolder({ f: madeUpFile(blobs, { holes }) }));
+        const { view } = madeUpSnapshot(madeUpFolder({ f: madeUpFile(blobs, { holes, blobsInList }) }));
         const file = await fileAt(view, "f");
         const expected = Buffer.concat(whole);
         assert.equal(file.sizeBytes, expected.length);
@@ -225,6 +226,13 @@ test("a blob of another length than the tree says is damage that names the file"
     view.read(wrong, 0, 4),
     (error) => error instanceof DamagedError && /file f is damaged/.test(error.message),
   );
+});
+
+test("a list of pieces of another length than its file says is damage that names the file", async () => {
+  const { view } = madeUpSnapshot(madeUpFolder({ f: madeUpFile(["ab", "cd"], { blobsInList: 2 }) }));
+  const file = await fileAt(view, "f");
+  const wrong = { ...file, sizeBytes: 5, content: [{ ...file.content[0], lengthBytes: 5 }] };
+  await assert.rejects(view.read(wrong, 0, 4), /file f is damaged/);
 });
 
 test("names of any bytes come through", async () => {

@@ -2,6 +2,7 @@ import { DamagedError, HoldfastError, messageOf, ObjectMissingError } from "../e
 import { displayPath, joinRaw, type RawPath } from "../platform/raw-path.ts";
 import type { BlobReader } from "../repository/blob-reader.ts";
 import {
+  type ContentBlob,
   iterateTree,
   type BlobId,
   type DirectoryEntry,
@@ -9,7 +10,7 @@ import {
   type FileEntry,
   type TreeEntry,
 } from "../format/tree.ts";
-import { fileExtents, type FileExtent } from "./file-layout.ts";
+import { contentBatches, contentError, createBlobPlacer, dataRanges, readContentList } from "./file-layout.ts";
 import type { FilePiece, SnapshotView } from "./snapshot-view.ts";
 
 /** Recently used trees are held decoded, up to so many entries in all (some 400 bytes each). */
@@ -26,7 +27,7 @@ type Tree =
 export function openSnapshotView(reader: BlobReader, top: DirectoryEntry): SnapshotView {
   const held = new Map<string, Tree>();
   let heldEntries = 0;
-  const extentsOf = new WeakMap<FileEntry, readonly FileExtent[]>();
+  let heldList: { readonly listBlob: ContentBlob; readonly blobs: readonly ContentBlob[] } | undefined;
   // Only so that errors can name the path.
   const paths = new WeakMap<DirectoryEntry, RawPath>([[top, "" as RawPath]]);
 
@@ -110,13 +111,10 @@ export function openSnapshotView(reader: BlobReader, top: DirectoryEntry): Snaps
     return entry?.name === name ? entry : undefined;
   }
 
-  async function readBlob(file: FileEntry, blob: number): Promise<Uint8Array> {
-    const { id, lengthBytes } = file.content[blob];
+  async function readBlob(file: FileEntry, { id, lengthBytes }: ContentBlob): Promise<Uint8Array> {
     const bytes = await reader.readData(id);
     if (bytes.length !== lengthBytes) {
-      throw new DamagedError(
-        `file ${displayPath(file.name)} is damaged: a blob has ${bytes.length} bytes instead of ${lengthBytes}`,
-      );
+      throw contentError(file, `a blob has ${bytes.length} bytes instead of ${lengthBytes}`);
     }
     return bytes;
   }
@@ -124,41 +122,84 @@ export function openSnapshotView(reader: BlobReader, top: DirectoryEntry): Snaps
   async function read(file: FileEntry, offset: number, length: number): Promise<Uint8Array> {
     const end = Math.min(offset + length, file.sizeBytes);
     if (end <= offset) return new Uint8Array(0);
-    let extents = extentsOf.get(file);
-    if (extents === undefined) {
-      extents = Array.from(fileExtents(file));
-      extentsOf.set(file, extents);
-    }
     const wanted = new Uint8Array(end - offset);
-    const first = Math.max(0, countUpTo(extents, (extent) => extent.fileOffset <= offset) - 1);
-    for (let index = first; index < extents.length && extents[index].fileOffset < end; index++) {
-      const extent = extents[index];
-      const from = Math.max(offset, extent.fileOffset);
-      const until = Math.min(end, extent.fileOffset + extent.lengthBytes);
+    for (const range of dataRanges(file)) {
+      const from = Math.max(offset, range.fileOffset);
+      const until = Math.min(end, range.fileOffset + range.lengthBytes);
+      if (range.fileOffset >= end) break;
       if (until <= from) continue;
-      const blobOffset = extent.blobOffset + from - extent.fileOffset;
-      const bytes = await readBlob(file, extent.blob);
-      wanted.set(bytes.subarray(blobOffset, blobOffset + until - from), from - offset);
+      const dataOffset = range.dataOffset + from - range.fileOffset;
+      await readData(file, dataOffset, wanted.subarray(from - offset, until - offset));
     }
     return wanted;
   }
 
+  /** Fills `target` from the data of a file, which is the file without its holes. */
+  async function readData(file: FileEntry, offset: number, target: Uint8Array): Promise<void> {
+    for (let filled = 0; filled < target.length;) {
+      let { blob, start } = pieceAt(file.content, offset + filled);
+      if (file.listed === true) {
+        const inList = pieceAt(await readList(file, blob), offset + filled - start);
+        blob = inList.blob;
+        start += inList.start;
+      }
+      const blobOffset = offset + filled - start;
+      const bytes = await readBlob(file, blob);
+      const part = bytes.subarray(blobOffset, blobOffset + target.length - filled);
+      target.set(part, filled);
+      filled += part.length;
+    }
+  }
+
+  async function readList(file: FileEntry, listBlob: ContentBlob): Promise<readonly ContentBlob[]> {
+    if (heldList?.listBlob === listBlob) return heldList.blobs;
+    const blobs = await readContentList(reader, file, listBlob);
+    heldList = { listBlob, blobs };
+    return blobs;
+  }
+
+  const content = (file: FileEntry): AsyncGenerator<readonly ContentBlob[]> => contentBatches(reader, file);
+
   async function* pieces(file: FileEntry): AsyncGenerator<FilePiece> {
+    const placer = createBlobPlacer(file);
     let at = 0;
-    let blob = -1;
-    let bytes: Uint8Array = new Uint8Array(0);
-    for (const extent of fileExtents(file)) {
-      if (extent.fileOffset > at) yield { kind: "hole", offset: at, lengthBytes: extent.fileOffset - at };
-      if (extent.blob !== blob) bytes = await readBlob(file, extent.blob);
-      blob = extent.blob;
-      const { blobOffset, lengthBytes } = extent;
-      yield { kind: "data", offset: extent.fileOffset, bytes: bytes.subarray(blobOffset, blobOffset + lengthBytes) };
-      at = extent.fileOffset + lengthBytes;
+    for await (const blobs of content(file)) {
+      for (const blob of blobs) {
+        const bytes = await readBlob(file, blob);
+        for (const { fileOffset, blobOffset, lengthBytes } of placer.place(blob.lengthBytes)) {
+          if (fileOffset > at) yield { kind: "hole", offset: at, lengthBytes: fileOffset - at };
+          yield { kind: "data", offset: fileOffset, bytes: bytes.subarray(blobOffset, blobOffset + lengthBytes) };
+          at = fileOffset + lengthBytes;
+        }
+      }
     }
     if (file.sizeBytes > at) yield { kind: "hole", offset: at, lengthBytes: file.sizeBytes - at };
   }
 
-  return { top, lookup, list, read, pieces };
+  return { top, lookup, list, content, read, pieces };
+}
+
+/** Content to find blobs in by their offset: where each begins. Kept with it, because it is asked for again and again. */
+const startsOf = new WeakMap<readonly ContentBlob[], Float64Array>();
+
+/** The piece that holds the byte at `offset` of what all pieces hold together. */
+function pieceAt(content: readonly ContentBlob[], offset: number): { blob: ContentBlob; start: number } {
+  let starts = startsOf.get(content);
+  if (starts === undefined) {
+    starts = new Float64Array(content.length);
+    for (let index = 1; index < content.length; index++) {
+      starts[index] = starts[index - 1] + content[index - 1].lengthBytes;
+    }
+    startsOf.set(content, starts);
+  }
+  let low = 0;
+  let high = content.length - 1;
+  while (low < high) {
+    const middle = (low + high + 1) >>> 1;
+    if (starts[middle] <= offset) low = middle;
+    else high = middle - 1;
+  }
+  return { blob: content[low], start: starts[low] };
 }
 
 function decodeTree(bytes: Uint8Array): Tree {

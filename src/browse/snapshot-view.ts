@@ -1,5 +1,5 @@
 import type { RawPath } from "../platform/raw-path.ts";
-import type { DirectoryEntry, FileEntry, TreeEntry } from "../format/tree.ts";
+import type { ContentBlob, DirectoryEntry, FileEntry, TreeEntry } from "../format/tree.ts";
 
 /**
  * PORT: one snapshot, read-only. Restore, `ls`, `dump` and every door (FUSE, NFS, SFTP, WebDAV, rsync) stand on it.
@@ -16,6 +16,9 @@ export interface SnapshotView {
 
   /** Entries of a directory in ascending order of name. Holds no more than one part of a large directory. */
   list(directory: DirectoryEntry): AsyncIterable<TreeEntry>;
+
+  /** The blobs that hold a file's data, in order and in batches; for what works with stored pieces as they are. */
+  content(file: FileEntry): AsyncIterable<readonly ContentBlob[]>;
 
   /** Bytes of a file from `offset`, at most `length`, shorter only at the end; holes read as zeros. */
   read(file: FileEntry, offset: number, length: number): Promise<Uint8Array>;

@@ -2,7 +2,7 @@ import { InterruptedError } from "../../errors.ts";
 import { INODE_FLAGS } from "../../platform/file-stat.ts";
 import { rawPathFromText, type RawPath } from "../../platform/raw-path.ts";
 import type { ExtendedAttribute, FileEntry, TreeEntry } from "../../format/tree.ts";
-import { fileExtents } from "../file-layout.ts";
+import { dataRanges } from "../file-layout.ts";
 import type { SnapshotView } from "../snapshot-view.ts";
 import { walk, type WalkedEntry } from "../walk.ts";
 import { ACL_RECORDS, aclText } from "./acl-text.ts";
@@ -96,9 +96,9 @@ interface Region {
 /** What of a file with holes is in the archive. Regions begin at whole blocks, and all but the last end there. */
 function dataRegions(file: FileEntry): Region[] {
   const regions: Region[] = [];
-  for (const extent of fileExtents(file)) {
-    const offset = extent.fileOffset - (extent.fileOffset % BLOCK_BYTES);
-    const end = Math.min(file.sizeBytes, roundUp(extent.fileOffset + extent.lengthBytes));
+  for (const range of dataRanges(file)) {
+    const offset = range.fileOffset - (range.fileOffset % BLOCK_BYTES);
+    const end = Math.min(file.sizeBytes, roundUp(range.fileOffset + range.lengthBytes));
     const last = regions.at(-1);
     if (last !== undefined && last.offset + last.lengthBytes >= offset) {
       regions[regions.length - 1] = { offset: last.offset, lengthBytes: end - last.offset };

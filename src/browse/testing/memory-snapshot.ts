@@ -1,9 +1,10 @@
 /** Snapshots made up in memory, for tests of what reads them. */
 import { createHash } from "node:crypto";
 import { ObjectMissingError } from "../../errors.ts";
-import { encodeEntry, encodeFan, encodeLeaf } from "../../format/tree.ts";
+import { encodeContentList, encodeEntry, encodeFan, encodeLeaf } from "../../format/tree.ts";
 import type {
   BlobId,
+  ContentBlob,
   DirectoryEntry,
   EntryAttributes,
   FanPart,
@@ -71,12 +72,12 @@ const COMMON = {
   hardLink: undefined,
 };
 
-/** A file of these blobs, with holes where they are said to be. */
+/** A file of these blobs, with holes where they are said to be. `blobsInList`: in content lists of so many. */
 export function madeUpFile(
   content: string | readonly (string | Uint8Array)[],
-  attributes: Attributes & { readonly holes?: readonly Hole[] } = {},
+  attributes: Attributes & { readonly holes?: readonly Hole[]; readonly blobsInList?: number } = {},
 ): MadeUpEntry {
-  const { holes = [], ...others } = attributes;
+  const { holes = [], blobsInList, ...others } = attributes;
   return (store, name): FileEntry => {
     const blobs = (typeof content === "string" ? [content] : content)
       .map((bytes) => Buffer.from(bytes as string))
@@ -84,8 +85,19 @@ export function madeUpFile(
     const dataBytes = blobs.reduce((sum, bytes) => sum + bytes.length, 0);
     const sizeBytes = holes.reduce((sum, hole) => sum + hole.lengthBytes, dataBytes);
     const list = blobs.map((bytes) => ({ id: store.put(bytes), lengthBytes: bytes.length }));
-    return { ...COMMON, ...others, name, type: "file", sizeBytes, content: list, holes };
+    const file: FileEntry = { ...COMMON, ...others, name, type: "file", sizeBytes, content: list, holes };
+    return blobsInList === undefined ? file : { ...file, content: listsOf(store, list, blobsInList), listed: true };
   };
+}
+
+function listsOf(store: BlobStore, content: readonly ContentBlob[], blobsInList: number): ContentBlob[] {
+  const lists: ContentBlob[] = [];
+  for (let at = 0; at < content.length; at += blobsInList) {
+    const part = content.slice(at, at + blobsInList);
+    const lengthBytes = part.reduce((sum, blob) => sum + blob.lengthBytes, 0);
+    lists.push({ id: store.put(encodeContentList(part)), lengthBytes });
+  }
+  return lists;
 }
 
 export function madeUpLink(target: string, attributes: Attributes = {}): MadeUpEntry {
