@@ -41,7 +41,10 @@ const MAXIMUM_NUMBERS = MAXIMUM_FRAME_NUMBER + 1;
 /** Origins in any order, each at most once; those without frames are left out. */
 export function encodeFrameSet(origins: readonly FrameSetOrigin[]): Buffer {
   const sorted = origins
-    .map((entry) => ({ origin: asBuffer(entry.origin), ranges: "ranges" in entry ? entry.ranges : rangesOf(entry.numbers) }))
+    .map((entry) => ({
+      origin: asBuffer(entry.origin),
+      ranges: "ranges" in entry ? entry.ranges : rangesOf(entry.numbers),
+    }))
     .filter((entry) => entry.ranges.length > 0)
     .sort((a, b) => Buffer.compare(a.origin, b.origin));
   const output = createWriter(16 + sorted.length * 40);
@@ -62,7 +65,7 @@ export function encodeFrameSet(origins: readonly FrameSetOrigin[]): Buffer {
 /** First number and count of each run in ascending numbers. */
 function rangesOf(numbers: Uint32Array): Uint32Array {
   const ranges: number[] = [];
-  for (let index = 0; index < numbers.length; ) {
+  for (let index = 0; index < numbers.length;) {
     const first = numbers[index];
     let end = first + 1;
     for (index++; index < numbers.length && numbers[index] <= end; index++) {

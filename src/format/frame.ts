@@ -67,7 +67,8 @@ export function decodeFrameHeader(bytes: Uint8Array, what = "frame"): FrameHeade
   const kind = frameKindOf(readU8(input, "kind"));
   if (kind === undefined) throw damaged(what, `frame kind ${bytes[4]} is unknown`);
   const zero = skip(input, 3, "header");
-  if (bytes[zero] !== 0 || bytes[zero + 1] !== 0 || bytes[zero + 2] !== 0) throw damaged(what, "its header is malformed");
+  if (bytes[zero] !== 0 || bytes[zero + 1] !== 0 || bytes[zero + 2] !== 0)
+    throw damaged(what, "its header is malformed");
   const number = readU32(input, "number");
   if (number > MAXIMUM_FRAME_NUMBER) throw damaged(what, `its number ${number} is impossible`);
   const sealedLength = readU32(input, "length");
@@ -220,7 +221,8 @@ export function parseFrameBlobs(raw: Uint8Array, what = "frame"): FrameBlobs {
   if (count === 0 || count > raw.length) throw damaged(what, `it cannot hold ${count} blobs`);
   const offsets = new Uint32Array(count);
   const lengths = new Uint32Array(count);
-  for (let place = 0; place < count; place++) lengths[place] = readVarint(input, MAXIMUM_BLOB_BYTES, "length of a blob");
+  for (let place = 0; place < count; place++)
+    lengths[place] = readVarint(input, MAXIMUM_BLOB_BYTES, "length of a blob");
   for (let place = 0; place < count; place++) offsets[place] = skip(input, lengths[place], "blob");
   expectEnd(input);
   return { count, offsets, lengths };

@@ -25,7 +25,13 @@ import {
   writeVarint,
   writtenView,
 } from "./codec.ts";
-import { FRAME_HEADER_BYTES, FRAME_OVERHEAD_BYTES, MAXIMUM_FRAME_NUMBER, MAXIMUM_SEALED_BYTES, frameKindOf } from "./frame.ts";
+import {
+  FRAME_HEADER_BYTES,
+  FRAME_OVERHEAD_BYTES,
+  MAXIMUM_FRAME_NUMBER,
+  MAXIMUM_SEALED_BYTES,
+  frameKindOf,
+} from "./frame.ts";
 import type { FrameLocation } from "./pack.ts";
 import {
   MAXIMUM_PACK_BYTES,
@@ -288,7 +294,8 @@ function readFrames(input: ByteReader, columns: GrowingColumns, originCount: num
     for (let at = 0; at < 16; at++) checksums[frame * 16 + at] = input.bytes[checksum + at];
     columns.count++;
   }
-  if (expectedOffset > packSize - PACK_TRAILER_BYTES) throw damagedAt(input, "a pack's frames are longer than the pack");
+  if (expectedOffset > packSize - PACK_TRAILER_BYTES)
+    throw damagedAt(input, "a pack's frames are longer than the pack");
 }
 
 function readSection(input: ByteReader, origins: Buffer, originCount: number): BlobSection {
@@ -427,7 +434,7 @@ function orderOfIds(ids: Uint8Array, count: number): Uint32Array {
 
   const buffer = asBuffer(ids);
   const compare = (a: number, b: number) => buffer.compare(buffer, b * 16, b * 16 + 16, a * 16, a * 16 + 16) || a - b;
-  for (let start = 0; start < count; ) {
+  for (let start = 0; start < count;) {
     let end = start + 1;
     while (end < count && keys[order[end]] === keys[order[start]]) end++;
     if (end - start > 1) order.subarray(start, end).sort(compare);

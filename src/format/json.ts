@@ -45,7 +45,8 @@ function fieldsOf(all: Record<string, unknown>, what: string): JsonFields {
   };
   const texts = (name: string): string[] => {
     const value = own(name);
-    if (!Array.isArray(value) || !value.every((item) => typeof item === "string")) throw fail(name, "is not a list of texts");
+    if (!Array.isArray(value) || !value.every((item) => typeof item === "string"))
+      throw fail(name, "is not a list of texts");
     return value;
   };
   return {
@@ -91,7 +92,6 @@ function fieldsOf(all: Record<string, unknown>, what: string): JsonFields {
     },
     rawTexts(name) {
       const value = texts(name);
-      // oxlint-disable-next-line no-control-regex
       if (!value.every((item) => /^[\u0001-\u00ff]*$/.test(item))) throw fail(name, "has characters that are no bytes");
       return value;
     },

@@ -269,7 +269,8 @@ export function openBlobList(
   const input = readerOf(list, what);
   const count = readCount(input, 33, MAXIMUM_BLOBS_PER_FRAME, "number of blobs");
   const lengths = new Uint32Array(count);
-  for (let place = 0; place < count; place++) lengths[place] = readVarint(input, MAXIMUM_BLOB_BYTES, "length of a blob");
+  for (let place = 0; place < count; place++)
+    lengths[place] = readVarint(input, MAXIMUM_BLOB_BYTES, "length of a blob");
   const ids = readRaw(input, count * 32, "ids");
   expectEnd(input);
   return { ids, lengths };

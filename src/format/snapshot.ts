@@ -64,8 +64,8 @@ export interface DecodedSnapshot {
   readonly frameSetBytes: Buffer;
   /** For `openSealedPart`; a view. */
   readonly sealedBytes: Buffer;
-  /** What the sealed part is bound to. */
-  readonly sealedAad: Buffer;
+  /** The open part as it stands, which the sealed part is bound to; a view. */
+  readonly openBytes: Buffer;
   /** The host's Ed25519 public key. */
   readonly signer: Buffer;
   /** Whether `signer` signed the record as it is. Costs about a tenth of a millisecond. */
@@ -164,7 +164,7 @@ export function decodeSnapshotOpen(bytes: Uint8Array, what = "snapshot"): Decode
     open: decodeOpenPart(openBytes, what),
     frameSetBytes,
     sealedBytes,
-    sealedAad: sealAad(repositoryId, openBytes, frameSetBytes),
+    openBytes,
     signer,
     signatureValid: () => verify(signer, signedMessage(signed), signature),
   };
@@ -188,15 +188,19 @@ function decodeOpenPart(bytes: Buffer, what: string): SnapshotOpenPart {
 }
 
 /** Opens the sealed part with the repository's private key. Throws `DamagedError`, naming the snapshot by `what`. */
-export function openSealedPart(privateKey: Uint8Array, snapshot: DecodedSnapshot, what = "snapshot"): SnapshotSealedPart {
-  const { sealedBytes, repositoryId } = snapshot;
+export function openSealedPart(
+  privateKey: Uint8Array,
+  snapshot: DecodedSnapshot,
+  what = "snapshot",
+): SnapshotSealedPart {
+  const { sealedBytes, repositoryId, openBytes, frameSetBytes } = snapshot;
   const input = readerOf(sealedBytes, what);
   const origin = readRaw(input, 32, "sealed part");
   const sealed = readRaw(input, remainingBytes(input), "sealed part");
   let plain: Buffer;
   try {
     const key = decapsulate(privateKey, origin, snapshotInfo(repositoryId)).export("record", 32);
-    plain = openSealed(key, 0, snapshot.sealedAad, sealed);
+    plain = openSealed(key, 0, sealAad(repositoryId, openBytes, frameSetBytes), sealed);
   } catch (cause) {
     if (!(cause instanceof SealBrokenError)) throw cause;
     throw damaged(what, cause.message, cause);

@@ -204,6 +204,9 @@ function writeEntryBody(output: ByteWriter, entry: TreeEntry): void {
       writeVarint(output, entry.major);
       writeVarint(output, entry.minor);
       break;
+    case "fifo":
+    case "socket":
+      break;
   }
   if (flags === 0) return;
   if (flags & HAS_XATTRS) writeXattrs(output, entry.xattrs);
@@ -331,11 +334,15 @@ function readEntryBody(input: ByteReader): TreeEntry {
       major = readVarint(input, MAXIMUM_U32, "major number");
       minor = readVarint(input, MAXIMUM_U32, "minor number");
       break;
+    case "fifo":
+    case "socket":
+      break;
   }
   const xattrs = flags & HAS_XATTRS ? readXattrs(input) : [];
   const hardLink = flags & HAS_HARD_LINK ? readRaw(input, 16, "hard link") : undefined;
   if (hardLink !== undefined && type === "directory") throw damagedAt(input, "a directory cannot have hard links");
-  if (flags & (HAS_HOLES | HAS_LISTS) && type !== "file") throw damagedAt(input, `a ${type} cannot have holes or lists`);
+  if (flags & (HAS_HOLES | HAS_LISTS) && type !== "file")
+    throw damagedAt(input, `a ${type} cannot have holes or lists`);
   const holes = flags & HAS_HOLES ? readHoles(input, sizeBytes) : [];
   const inodeFlags = flags & HAS_INODE_FLAGS ? readVarint(input, MAXIMUM_U32, "inode flags") : 0;
   expectEnd(input);
@@ -366,7 +373,8 @@ function readEntryBody(input: ByteReader): TreeEntry {
     case "char":
     case "block":
       return { ...attributes, type, major, minor };
-    default:
+    case "fifo":
+    case "socket":
       return { ...attributes, type };
   }
 }
@@ -397,7 +405,8 @@ function readXattrs(input: ByteReader): ExtendedAttribute[] {
   let previous = "";
   for (let index = 0; index < count; index++) {
     const name = readLatin1(input, MAXIMUM_NAME_BYTES, "name of an extended attribute");
-    if (name <= previous || name.includes("\0")) throw damagedAt(input, "names of extended attributes are out of order");
+    if (name <= previous || name.includes("\0"))
+      throw damagedAt(input, "names of extended attributes are out of order");
     previous = name;
     const length = readVarint(input, remainingBytes(input), "length of an extended attribute");
     xattrs.push({ name: name as RawPath, value: readRaw(input, length, "extended attribute") });
