@@ -106,7 +106,6 @@ function readUnusualVarint(input: ByteReader, maximum: number, field: string): n
     if (byte < 0x80) {
       if (byte === 0 && at > start) throw damagedAt(input, `${field} is not in its shortest form`);
       if (value > maximum) throw damagedAt(input, `${field} ${value} is more than ${maximum}`);
-      if (value > Number.MAX_SAFE_INTEGER) throw damagedAt(input, `${field} is too large`);
       input.at = at + 1;
       return value;
     }

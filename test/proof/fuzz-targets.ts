@@ -5,7 +5,7 @@ import { encapsulate } from "../../src/crypto/hpke.ts";
 import { encryptWithPassphrase } from "../../src/crypto/age-passphrase.ts";
 import { decryptKeyFile } from "../../src/crypto/key-file.ts";
 import { createKeyRing, decodeKeyRing, encodeKeyRing } from "../../src/crypto/key-ring.ts";
-import { createKeyedHash } from "../../src/crypto/keyed-hash.ts";
+import { createKeyedHash, sha256 } from "../../src/crypto/keyed-hash.ts";
 import { generateSigningKey } from "../../src/crypto/signing.ts";
 import { decodeCondemned, encodeCondemned } from "../../src/format/condemned.ts";
 import { decodeConfig, encodeConfig } from "../../src/format/config.ts";
@@ -185,7 +185,9 @@ function openSealedBlobList(list: Uint8Array): void {
 function openSealedSnapshotPart(json: Uint8Array): void {
   const info = Buffer.concat([Buffer.from("holdfast 2026 snapshot"), repositoryId]);
   const context = encapsulate(ring.publicKey, info);
-  const sealed = seal(context.export("record", 32), 0, snapshot.sealedAad, [json]);
+  const magic = Buffer.from("HFSN\x01\0\0\0", "latin1");
+  const aad = sha256(magic, repositoryId, snapshot.openBytes, snapshot.frameSetBytes);
+  const sealed = seal(context.export("record", 32), 0, aad, [json]);
   openSealedPart(ring.privateKey!, { ...snapshot, sealedBytes: Buffer.concat([context.enc, sealed]) });
 }
 
