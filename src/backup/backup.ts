@@ -18,8 +18,9 @@ import type { Destination } from "./destination.ts";
 import { createFileReader, type ReadFile } from "./file-reader.ts";
 import { createHardLinks, type LinkGroup } from "./hard-links.ts";
 import { createTreeAssembler } from "./tree-assembler.ts";
-import { contentBlobs, treeEntryOf } from "./tree-entry.ts";
-import type { KnownEntries, WalkLogWriter } from "./walk-log.ts";
+import { contentBlobs, listContent } from "./content.ts";
+import { treeEntryOf } from "./tree-entry.ts";
+import type { KnownEntries, KnownEntry, WalkLogWriter } from "./walk-log.ts";
 import { createWorkerPool } from "./worker-pool.ts";
 
 /**
@@ -110,14 +111,25 @@ const RACY_MS = 2000;
 interface QueuedEntry {
   readonly entry: SourceEntry;
   readonly change: EntryChange;
-  /** The last run's encoding, where nothing has changed. */
-  readonly encoded: Buffer | undefined;
+  /** What the last run knows, where all of it or the content is still the same. */
+  readonly known: KnownEntry | undefined;
   readonly read: ReadFile | undefined;
   /** False for further names of an inode whose content is counted already. */
   readonly countContent: boolean;
   readonly link: LinkGroup | undefined;
   readonly listedMs: number;
 }
+
+interface EncodedEntry {
+  readonly encoded: Buffer;
+  /** Of a file with content lists: the ids of all its blobs. */
+  readonly listedIds: Uint8Array;
+  readonly stat: FileStat;
+  /** It was not being changed when it was read. */
+  readonly stable: boolean;
+}
+
+const NO_IDS = new Uint8Array(0);
 
 export async function backup(options: BackupOptions): Promise<BackupResult> {
   const { source, destination, known, log, signal } = options;
@@ -156,27 +168,21 @@ export async function backup(options: BackupOptions): Promise<BackupResult> {
   }
 
   /** Whether the repository still has all content of an entry that the last run saved. */
-  function hasContent(encoded: Buffer): boolean {
+  function hasContent({ encoded, listedIds }: KnownEntry): boolean {
     let all = true;
     contentIds(encoded, (idOffset, _length, kind) => {
-      if (kind === "data" && all) all = destination.need(encoded.subarray(idOffset, idOffset + 32));
+      if (kind !== "tree" && all) all = destination.need(encoded.subarray(idOffset, idOffset + 32));
     });
+    for (let at = 0; at < listedIds.length && all; at += 32) all = destination.need(listedIds.subarray(at, at + 32));
     return all;
   }
 
   function enqueue(entry: SourceEntry, listedMs: number): void {
     const match = known?.match(entry);
     const link = links.groupOf(entry.stat);
-    if (match?.unchanged === true && hasContent(match.encoded)) {
-      queue.push({
-        entry,
-        change: "unmodified",
-        encoded: link === undefined ? match.encoded : withLinkGroup(match.encoded, link),
-        read: undefined,
-        countContent: true,
-        link,
-        listedMs,
-      });
+    const usable = match !== undefined && match.same !== "nothing" && (entry.stat.type === "file" || match.same === "all");
+    if (usable && hasContent(match)) {
+      queue.push({ entry, change: "unmodified", known: match, read: undefined, countContent: true, link, listedMs });
       return;
     }
     const shared = link?.read;
@@ -187,7 +193,7 @@ export async function backup(options: BackupOptions): Promise<BackupResult> {
       if (link !== undefined) link.read = read;
     }
     const change = match === undefined ? "new" : "changed";
-    queue.push({ entry, change, encoded: undefined, read, countContent: shared === undefined, link, listedMs });
+    queue.push({ entry, change, known: undefined, read, countContent: shared === undefined, link, listedMs });
   }
 
   /** An unchanged entry's encoding, with the group that this run knows the inode by. */
@@ -219,41 +225,31 @@ export async function backup(options: BackupOptions): Promise<BackupResult> {
   }
 
   function settle(queued: QueuedEntry): void {
-    const { entry } = queued;
-    let { stat } = entry;
-    let { encoded } = queued;
-    let trusted = queued.listedMs - (stat.ctimeSeconds * 1000 + stat.ctimeNanoseconds / 1e6) > RACY_MS;
-    if (encoded === undefined) {
-      const made = encodeChanged(queued);
-      if (made === undefined) return;
-      ({ encoded, stat } = made);
-      trusted &&= made.stable;
-    }
+    const { entry, known: before, link } = queued;
+    const made =
+      before?.same === "all"
+        ? {
+            encoded: link === undefined ? before.encoded : withLinkGroup(before.encoded, link),
+            listedIds: before.listedIds,
+            stat: entry.stat,
+            stable: true,
+          }
+        : encodeChanged(queued);
+    if (made === undefined) return;
+    const { encoded, listedIds, stat } = made;
     const { depth } = entry;
     if (stat.type === "directory") trees.openDirectory(depth, encoded);
     else trees.add(depth, encoded);
-    log?.add(entry, stat, encoded, trusted);
+    const ageMs = queued.listedMs - (stat.ctimeSeconds * 1000 + stat.ctimeNanoseconds / 1e6);
+    log?.add({ depth, stat, encoded, listedIds, trust: made.stable && ageMs > RACY_MS ? "all" : "nothing" });
     count(queued, stat);
   }
 
   /** The encoding of a new or changed entry; undefined where it could not be read. */
-  function encodeChanged(queued: QueuedEntry): { encoded: Buffer; stat: FileStat; stable: boolean } | undefined {
+  function encodeChanged(queued: QueuedEntry): EncodedEntry | undefined {
     const { entry, read, link } = queued;
-    let { stat } = entry;
-    let details: EntryDetails;
     const hardLink = link && links.idFor(link, entry.path);
-    if (read === undefined) {
-      try {
-        details = source.details(entry);
-      } catch (error) {
-        report(entry.path, "read", error);
-        // A directory stands for all that is in it: it stays, with what `stat` told of it.
-        if (stat.type !== "directory") return undefined;
-        details = { xattrs: [], target: undefined };
-      }
-      const made = treeEntryOf({ name: entry.name, stat, hardLink, content: [], holes: [], ...details });
-      return { encoded: encodeEntry(made), stat, stable: true };
-    }
+    if (read === undefined) return encodeUnread(queued, hardLink);
     const { result } = read;
     if (result === undefined) throw new Error("an entry was settled before it was read");
     if ("failure" in result) {
@@ -261,23 +257,44 @@ export async function backup(options: BackupOptions): Promise<BackupResult> {
       report(entry.path, during, Object.assign(new Error(message), { code }));
       return undefined;
     }
-    stat = result.stat ?? stat;
+    let stat = result.stat ?? entry.stat;
     if (result.changedWhileRead) report(entry.path, "read", new Error("it was changed while it was read"));
     if (queued.countContent) {
       added.bytes += result.newBytes;
       added.dataBlobs += result.newBlobs;
     }
-    const content = contentBlobs(result.ids, result.lengths);
-    for (const blob of content) destination.need(blob.id);
+    const blobsOfFile = contentBlobs(result.ids, result.lengths);
+    for (const blob of blobsOfFile) destination.need(blob.id);
     const { holes } = result;
     let { xattrs } = result;
     if (xattrs === undefined) {
       ({ xattrs } = source.details(entry));
       // Only reading a stream to its end tells how long it is.
-      stat = { ...stat, sizeBytes: content.reduce((sum, blob) => sum + blob.lengthBytes, 0) };
+      stat = { ...stat, sizeBytes: blobsOfFile.reduce((sum, blob) => sum + blob.lengthBytes, 0) };
     }
-    const made = treeEntryOf({ name: entry.name, stat, xattrs, target: undefined, hardLink, content, holes });
-    return { encoded: encodeEntry(made), stat, stable: !result.changedWhileRead };
+    const content = listContent(blobsOfFile, storeTree);
+    const made = treeEntryOf({ name: entry.name, stat, xattrs, target: undefined, hardLink, ...content, holes });
+    const listedIds = content.listed ? result.ids : NO_IDS;
+    return { encoded: encodeEntry(made), listedIds, stat, stable: !result.changedWhileRead };
+  }
+
+  /** An entry whose content, if it has any, is known from before. */
+  function encodeUnread(queued: QueuedEntry, hardLink: Buffer | undefined): EncodedEntry | undefined {
+    const { entry, known: before } = queued;
+    const { name, path, stat } = entry;
+    let details: EntryDetails;
+    try {
+      details = source.details(entry);
+    } catch (error) {
+      report(path, "read", error);
+      // A directory stands for all that is in it: it stays, with what `stat` told of it.
+      if (stat.type !== "directory") return undefined;
+      details = { xattrs: [], target: undefined };
+    }
+    const file = before === undefined ? undefined : decodeEntry(before.encoded);
+    const { content, holes, listed = false } = file?.type === "file" ? file : { content: [], holes: [] };
+    const made = treeEntryOf({ name, stat, hardLink, content, holes, listed, ...details });
+    return { encoded: encodeEntry(made), listedIds: before?.listedIds ?? NO_IDS, stat, stable: true };
   }
 
   function count(queued: QueuedEntry, stat: FileStat): void {

@@ -13,6 +13,8 @@ export interface EntryParts {
   readonly hardLink: Uint8Array | undefined;
   /** Of a file. */
   readonly content: readonly ContentBlob[];
+  /** See `FileEntry`. */
+  readonly listed: boolean;
   readonly holes: readonly Hole[];
 }
 
@@ -36,7 +38,14 @@ export function treeEntryOf(parts: EntryParts): TreeEntry {
   };
   switch (stat.type) {
     case "file":
-      return { ...attributes, type: "file", sizeBytes: stat.sizeBytes, content: parts.content, holes: parts.holes };
+      return {
+        ...attributes,
+        type: "file",
+        sizeBytes: stat.sizeBytes,
+        content: parts.content,
+        listed: parts.listed,
+        holes: parts.holes,
+      };
     case "directory":
       return { ...attributes, type: "directory", tree: NO_TREE_YET };
     case "symlink":
@@ -48,9 +57,4 @@ export function treeEntryOf(parts: EntryParts): TreeEntry {
     case "socket":
       return { ...attributes, type: stat.type };
   }
-}
-
-/** The blobs of a file, from what a worker tells. */
-export function contentBlobs(ids: Uint8Array, lengths: readonly number[]): ContentBlob[] {
-  return lengths.map((lengthBytes, place) => ({ id: ids.subarray(place * 32, place * 32 + 32), lengthBytes }));
 }

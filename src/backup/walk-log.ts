@@ -13,15 +13,27 @@ import type { SourceEntry } from "../source/source.ts";
  * neither is ever held in memory.
  *
  * File: `"HFWL" u8 version`, then blocks: u32 length before and u32 after compression (zstd), then the block's records.
- * Record: u32 length of all that follows; u16 depth; u8 type; u8 1 where it is not trusted; f64 size, f64 mtime seconds, u32 mtime
- * nanoseconds, f64 ctime seconds, u32 ctime nanoseconds, u32 inode high, u32 inode low; then the encoded entry.
+ * Record: u32 length of all that follows; u16 depth; u8 type; u8 trust (see `Trust`); f64 size, f64 mtime seconds, u32 mtime
+ * nanoseconds, f64 ctime seconds, u32 ctime nanoseconds, u32 inode high, u32 inode low; u32 length of the encoded entry,
+ * and the entry; then, for a file with content lists, the 32-byte ids of all its blobs.
  */
 export interface KnownEntry {
   /** The entry as encoded for its tree; the memory is not written to again. */
   readonly encoded: Buffer;
-  /** Nothing at all has changed since: not the content, not the attributes. */
-  readonly unchanged: boolean;
+  /**
+   * What has not changed: `all`; the `content` (as far as size and modification time tell), while attributes are not
+   * known; or `nothing`.
+   */
+  readonly same: "all" | "content" | "nothing";
+  /** Of a file with content lists: the ids of all its blobs, 32 bytes each. */
+  readonly listedIds: Buffer;
 }
+
+/**
+ * How much an entry's record tells the next run: all; nothing, as it was changed in the moment when it was read; or only
+ * about its content, as the record was made from a snapshot, which knows neither inode nor ctime.
+ */
+export type Trust = "all" | "nothing" | "content";
 
 /** What an earlier run or snapshot knows, given entry by entry in walk order. */
 export interface KnownEntries {
@@ -30,16 +42,16 @@ export interface KnownEntries {
   close(): void;
 }
 
-const MAGIC = Buffer.from([0x48, 0x46, 0x57, 0x4c, 1]);
+const MAGIC = Buffer.from([0x48, 0x46, 0x57, 0x4c, 2]);
 const BLOCK_BYTES = 512 * 1024;
-const MAXIMUM_BLOCK_BYTES = 32 * 1024 * 1024;
+const MAXIMUM_BLOCK_BYTES = 2 ** 31 - 1;
 
 /** Deeper entries are not logged, and so read afresh each time. */
 const MAXIMUM_DEPTH = 0xffff;
 
 const DEPTH = 4;
 const TYPE = 6;
-const UNTRUSTED = 7;
+const TRUST = 7;
 const SIZE = 8;
 const MTIME_SECONDS = 16;
 const MTIME_NANOSECONDS = 24;
@@ -47,7 +59,10 @@ const CTIME_SECONDS = 28;
 const CTIME_NANOSECONDS = 36;
 const INODE_HIGH = 40;
 const INODE_LOW = 44;
-const ENTRY = 48;
+const ENTRY_LENGTH = 48;
+const ENTRY = 52;
+
+const TRUSTS: Record<Trust, number> = { all: 0, nothing: 1, content: 2 };
 
 const TYPES: Record<FileStat["type"], number> = {
   file: 1,
@@ -78,14 +93,16 @@ export function openWalkLog(path: string): KnownEntries | undefined {
         const recordDepth = block.readUInt16LE(at + DEPTH);
         if (recordDepth < depth) return undefined;
         if (recordDepth === depth) {
-          const encoded = block.subarray(at + ENTRY, at + 4 + block.readUInt32LE(at));
+          const entryEnd = at + ENTRY + block.readUInt32LE(at + ENTRY_LENGTH);
+          const encoded = block.subarray(at + ENTRY, entryEnd);
           const name = entryName(encoded);
           if (name > entry.name) return undefined;
           if (name === entry.name) {
-            const unchanged = isUnchanged(block, at, entry.stat);
+            const listedIds = block.subarray(entryEnd, at + 4 + block.readUInt32LE(at));
+            const same = compare(block, at, entry.stat);
             matched[depth] = entry.stat.type === "directory" && block[at + TYPE] === TYPES.directory;
             at = records.next();
-            return { encoded, unchanged };
+            return { encoded, same, listedIds };
           }
         }
         at = records.next();
@@ -95,18 +112,24 @@ export function openWalkLog(path: string): KnownEntries | undefined {
   };
 }
 
-function isUnchanged(block: Buffer, at: number, stat: FileStat): boolean {
-  return (
-    block[at + UNTRUSTED] === 0 &&
-    block[at + TYPE] === TYPES[stat.type] &&
+function compare(block: Buffer, at: number, stat: FileStat): KnownEntry["same"] {
+  const trust = block[at + TRUST];
+  if (
+    trust === TRUSTS.nothing ||
+    block[at + TYPE] !== TYPES[stat.type] ||
+    block.readUInt32LE(at + MTIME_NANOSECONDS) !== stat.mtimeNanoseconds ||
+    block.readDoubleLE(at + MTIME_SECONDS) !== stat.mtimeSeconds ||
+    (block.readDoubleLE(at + SIZE) !== stat.sizeBytes && stat.type !== "directory")
+  )
+    return "nothing";
+  if (trust === TRUSTS.content) return "content";
+  const same =
     block.readUInt32LE(at + CTIME_NANOSECONDS) === stat.ctimeNanoseconds &&
     block.readDoubleLE(at + CTIME_SECONDS) === stat.ctimeSeconds &&
     block.readUInt32LE(at + INODE_LOW) === stat.inodeLow &&
-    block.readUInt32LE(at + INODE_HIGH) === stat.inodeHigh &&
-    block.readUInt32LE(at + MTIME_NANOSECONDS) === stat.mtimeNanoseconds &&
-    block.readDoubleLE(at + MTIME_SECONDS) === stat.mtimeSeconds &&
-    (block.readDoubleLE(at + SIZE) === stat.sizeBytes || stat.type === "directory")
-  );
+    block.readUInt32LE(at + INODE_HIGH) === stat.inodeHigh;
+  // With another ctime the content may have been changed and the modification time been set back.
+  return same ? "all" : "nothing";
 }
 
 interface Records {
@@ -161,18 +184,42 @@ function openRecords(path: string): Records | undefined {
         }
         at = 0;
       }
-      if (at + ENTRY > block.length) return (nextAt = Infinity), -1;
-      nextAt = at + 4 + block.readUInt32LE(at);
-      return nextAt > block.length || nextAt < at + ENTRY ? ((open = false), (nextAt = Infinity), -1) : at;
+      const whole =
+        at + ENTRY <= block.length &&
+        (nextAt = at + 4 + block.readUInt32LE(at)) <= block.length &&
+        at + ENTRY + block.readUInt32LE(at + ENTRY_LENGTH) <= nextAt;
+      if (whole) return at;
+      open = false;
+      nextAt = Infinity;
+      return -1;
     },
     close: () => closeSync(fd),
   };
 }
 
+export interface WalkRecord {
+  readonly depth: number;
+  readonly stat: LoggedStat;
+  readonly encoded: Uint8Array;
+  readonly listedIds: Uint8Array;
+  readonly trust: Trust;
+}
+
+type LoggedStat = Pick<
+  FileStat,
+  | "type"
+  | "sizeBytes"
+  | "mtimeSeconds"
+  | "mtimeNanoseconds"
+  | "ctimeSeconds"
+  | "ctimeNanoseconds"
+  | "inodeHigh"
+  | "inodeLow"
+>;
+
 /** Writes a log beside the one that is there, and puts it in its place at the end. */
 export interface WalkLogWriter {
-  /** `trusted`: whether what `stat` says will tell the next run that nothing has changed. */
-  add(entry: SourceEntry, stat: FileStat, encoded: Uint8Array, trusted: boolean): void;
+  add(record: WalkRecord): void;
   commit(): void;
   discard(): void;
 }
@@ -200,17 +247,17 @@ export function createWalkLog(path: string): WalkLogWriter {
   }
 
   return {
-    add(entry, stat, encoded, trusted) {
-      if (entry.depth > MAXIMUM_DEPTH) return;
-      const length = ENTRY + encoded.length;
+    add({ depth, stat, encoded, listedIds, trust }) {
+      if (depth > MAXIMUM_DEPTH) return;
+      const length = ENTRY + encoded.length + listedIds.length;
       if (end + length > block.length) {
         writeBlock();
         if (length > block.length) block = Buffer.allocUnsafe(length + BLOCK_BYTES);
       }
       block.writeUInt32LE(length - 4, end);
-      block.writeUInt16LE(entry.depth, end + DEPTH);
+      block.writeUInt16LE(depth, end + DEPTH);
       block[end + TYPE] = TYPES[stat.type];
-      block[end + UNTRUSTED] = trusted ? 0 : 1;
+      block[end + TRUST] = TRUSTS[trust];
       block.writeDoubleLE(stat.sizeBytes, end + SIZE);
       block.writeDoubleLE(stat.mtimeSeconds, end + MTIME_SECONDS);
       block.writeUInt32LE(stat.mtimeNanoseconds, end + MTIME_NANOSECONDS);
@@ -218,7 +265,9 @@ export function createWalkLog(path: string): WalkLogWriter {
       block.writeUInt32LE(stat.ctimeNanoseconds, end + CTIME_NANOSECONDS);
       block.writeUInt32LE(stat.inodeHigh, end + INODE_HIGH);
       block.writeUInt32LE(stat.inodeLow, end + INODE_LOW);
+      block.writeUInt32LE(encoded.length, end + ENTRY_LENGTH);
       block.set(encoded, end + ENTRY);
+      block.set(listedIds, end + ENTRY + encoded.length);
       end += length;
       if (end >= BLOCK_BYTES) writeBlock();
     },

@@ -1,0 +1,109 @@
+import { existsSync } from "node:fs";
+import { createKeyedHash } from "../crypto/keyed-hash.ts";
+import type { SigningKey } from "../crypto/signing.ts";
+import type { RawPath } from "../platform/raw-path.ts";
+import type { Compression } from "../repository/frame-writer.ts";
+import { openFrameReader } from "../repository/frame-reader.ts";
+import { type Repository, writerKeys } from "../repository/repository.ts";
+import { listSnapshots, openSnapshot, readSnapshot, type SnapshotRecord } from "../repository/snapshots.ts";
+import type { ReportProblem, Source } from "../source/source.ts";
+import { discardWrites } from "../storage/discarding.ts";
+import { backup, type BackupProgress, type BackupResult, type EntryChange } from "./backup.ts";
+import { openLocalDestination } from "./local-destination.ts";
+import { writeLogFromSnapshot } from "./known-from-snapshot.ts";
+import { createWalkLog, openWalkLog, walkLogPath } from "./walk-log.ts";
+import type { FileStat } from "../platform/file-stat.ts";
+
+/** A backup of a source into a repository at hand: finds what the last run knows, and goes on from there. */
+export interface RepositoryBackupOptions {
+  readonly repository: Repository;
+  readonly source: Source;
+  /** What the snapshot is of, as the user knows it. With the host they tell which snapshots belong together. */
+  readonly paths: readonly RawPath[];
+  readonly host: string;
+  readonly tags: readonly string[];
+  readonly user: string;
+  readonly program: string;
+  readonly excludes: readonly string[];
+  readonly signingKey: SigningKey;
+  readonly compression: Compression;
+  /** The snapshot's time; by default now. */
+  readonly startedMs?: number | undefined;
+  /** Id of the snapshot to compare with, in place of the last of the same host and paths. */
+  readonly parent?: string | undefined;
+  /** Reads everything again. */
+  readonly force?: boolean | undefined;
+  /** Reads and compares everything, and stores nothing. */
+  readonly dryRun?: boolean | undefined;
+  /** Where walk logs lie; undefined to keep none. */
+  readonly cacheDirectory: string | undefined;
+  readonly workers?: number | undefined;
+  readonly onProblem: ReportProblem;
+  readonly onEntry?: ((path: RawPath, change: EntryChange, stat: FileStat) => void) | undefined;
+  /** Told once, before the first file is read, of the snapshot that this one is compared with. */
+  readonly onParent?: ((parent: SnapshotRecord | undefined) => void) | undefined;
+  readonly progress?: BackupProgress | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+export async function backupToRepository(options: RepositoryBackupOptions): Promise<BackupResult> {
+  const { host, paths, cacheDirectory } = options;
+  const repository = options.dryRun === true ? withoutWriting(options.repository) : options.repository;
+  const group = snapshotGroup(repository, host, paths);
+  const parent = await findParent(repository, group, options);
+  options.onParent?.(parent);
+  const startedMs = options.startedMs ?? Date.now();
+  const destination = await openLocalDestination(repository, { signingKey: options.signingKey, startedMs });
+  const logPath =
+    cacheDirectory && walkLogPath(cacheDirectory, repository.config.id.toString("hex"), group.toString("hex"));
+  const remembersNothing = logPath !== undefined && !existsSync(logPath);
+  if (remembersNothing && parent !== undefined && repository.ring.privateKey !== undefined && options.force !== true) {
+    const reader = await openFrameReader(repository, destination.index);
+    await writeLogFromSnapshot(logPath, reader, openSnapshot(repository, parent).sealed.root);
+  }
+  return backup({
+    source: options.source,
+    destination,
+    known: logPath === undefined || options.force === true ? undefined : openWalkLog(logPath),
+    log: logPath === undefined || options.dryRun === true ? undefined : createWalkLog(logPath),
+    snapshot: {
+      host,
+      group,
+      parent: parent?.id,
+      paths,
+      tags: options.tags,
+      user: options.user,
+      program: options.program,
+      excludes: options.excludes,
+    },
+    compression: options.compression,
+    workers: options.workers,
+    onProblem: options.onProblem,
+    onEntry: options.onEntry,
+    progress: options.progress,
+    signal: options.signal,
+  });
+}
+
+/** Equal for snapshots of the same host and paths, and tells nothing of them without the key. 16 bytes. */
+export function snapshotGroup(repository: Repository, host: string, paths: readonly RawPath[]): Buffer {
+  const hash = createKeyedHash(writerKeys(repository).group);
+  return hash.hash(Buffer.from(JSON.stringify([host, paths]))).subarray(0, 16);
+}
+
+async function findParent(
+  repository: Repository,
+  group: Buffer,
+  { parent, force }: RepositoryBackupOptions,
+): Promise<SnapshotRecord | undefined> {
+  if (force === true) return undefined;
+  if (parent !== undefined) return readSnapshot(repository, parent);
+  const groupText = group.toString("hex");
+  // A damaged record is for `check` to tell of; a backup goes on without it.
+  const all = await listSnapshots(repository, () => undefined);
+  return all.filter((snapshot) => snapshot.record.open.group === groupText).at(-1);
+}
+
+function withoutWriting(repository: Repository): Repository {
+  return { ...repository, storage: discardWrites(repository.storage) };
+}
