@@ -53,7 +53,6 @@ describe("raw paths", () => {
     fc.assert(
       fc.property(fc.uint8Array(), fc.uint8Array(), (one, other) => {
         const display = displayPath(rawPathFromBytes(one));
-        // oxlint-disable-next-line no-control-regex
         assert.doesNotMatch(display, /[\u0000-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/u);
         if (Buffer.compare(one, other) !== 0) assert.notEqual(display, displayPath(rawPathFromBytes(other)));
       }),

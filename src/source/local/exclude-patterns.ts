@@ -49,6 +49,5 @@ function atAnyFolder(pattern: string): string {
 /** One name as text that patterns can match: UTF-8 where it is, else one character a byte. */
 export function matchableText(name: RawPath): string {
   // Plain ASCII reads the same either way.
-  // oxlint-disable-next-line no-control-regex
   return /[^\u0000-\u007f]/.test(name) ? (rawPathToText(name) ?? name) : name;
 }
