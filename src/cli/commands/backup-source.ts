@@ -1,0 +1,137 @@
+/** From the arguments of `backup` to what is saved. */
+import { globSync, readFileSync } from "node:fs";
+import { resolve } from "node:path";
+import { messageOf, UsageError } from "../../errors.ts";
+import { rawPathFromBytes, rawPathFromText, rawPathToText, type RawPath } from "../../platform/raw-path.ts";
+import { openCommandSource } from "../../source/command-source.ts";
+import { openLocalSource } from "../../source/local/local-source.ts";
+import { normaliseRoot } from "../../source/local/roots.ts";
+import type { ReportProblem, Source } from "../../source/source.ts";
+import type { OptionValues } from "../command-spec.ts";
+import { rawArgument } from "../raw-argument.ts";
+import type { backupSpec } from "./backup.spec.ts";
+
+type BackupOptions = OptionValues<typeof backupSpec.options>;
+
+export interface ChosenSource {
+  /** What the snapshot says it holds: full paths. */
+  readonly paths: readonly RawPath[];
+  /** Patterns as they were given, for the snapshot. */
+  readonly excludes: readonly string[];
+  open(onProblem: ReportProblem): Source;
+}
+
+/** Throws `UsageError` where the arguments make no sense together. Reads the files that they name. */
+export function chooseSource(
+  args: readonly string[],
+  options: BackupOptions,
+  skipFolders: readonly string[],
+): ChosenSource {
+  if (options.stdin && options.stdinFromCommand) {
+    throw new UsageError("--stdin and --stdin-from-command exclude each other");
+  }
+  if (options.stdin || options.stdinFromCommand) return streamSource(args, options);
+  const listed = readPathLists(options);
+  const paths = [...args.map(rawArgument), ...listed];
+  if (paths.length === 0) {
+    const hasList = options.filesFrom.length + options.filesFromVerbatim.length + options.filesFromRaw.length > 0;
+    throw new UsageError(hasList ? "the list of what to save is empty" : "nothing is named that should be saved", {
+      hint: 'name files or folders: "holdfast backup /home /etc"',
+    });
+  }
+  return localSource(paths, options, skipFolders);
+}
+
+/** Whether standard input holds data. */
+export function takesInput(options: BackupOptions): boolean {
+  const lists = [...options.filesFrom, ...options.filesFromVerbatim, ...options.filesFromRaw];
+  const patternFiles = [...options.excludeFile, ...options.iexcludeFile];
+  return options.stdin || [...lists, ...patternFiles].includes("-");
+}
+
+function streamSource(args: readonly string[], options: BackupOptions): ChosenSource {
+  if (options.stdin && args.length > 0) throw new UsageError("with --stdin no paths can be saved besides");
+  if (options.stdinFromCommand && args.length === 0) {
+    throw new UsageError("no command is named", { hint: "holdfast backup --stdin-from-command -- pg_dump mydb" });
+  }
+  const fileName = rawArgument(options.stdinFilename).replace(/^\/+/, "") as RawPath;
+  return {
+    paths: [`/${fileName}` as RawPath],
+    excludes: [],
+    open: () =>
+      openCommandSource({
+        fileName,
+        content: options.stdin ? { kind: "input", input: process.stdin } : { kind: "command", argv: args },
+      }),
+  };
+}
+
+function localSource(paths: readonly RawPath[], options: BackupOptions, skipFolders: readonly string[]): ChosenSource {
+  const excludes = [...options.exclude, ...options.excludeFile.flatMap(readPatterns)];
+  const excludesIgnoringCase = [...options.iexclude, ...options.iexcludeFile.flatMap(readPatterns)];
+  return {
+    paths: [...new Set(paths.map((path) => `/${normaliseRoot(path).path}` as RawPath))].toSorted(),
+    excludes: [...excludes, ...excludesIgnoringCase],
+    open: (onProblem) =>
+      openLocalSource({
+        paths,
+        excludes,
+        excludesIgnoringCase,
+        excludeCaches: options.excludeCaches,
+        excludeIfPresent: options.excludeIfPresent,
+        ...(options.excludeLargerThan !== undefined && { excludeLargerThanBytes: options.excludeLargerThan }),
+        excludeFolders: skipFolders.map((folder) => rawPathFromText(resolve(folder))),
+        oneFileSystem: options.oneFileSystem,
+        onProblem,
+      }),
+  };
+}
+
+function readPatterns(file: string): string[] {
+  return readList(file, "exclude file").toString("utf8").split(/\r?\n/);
+}
+
+function readPathLists(options: BackupOptions): RawPath[] {
+  return [
+    ...options.filesFrom.flatMap((file) => readLines(file).flatMap(expandWildcards)),
+    ...options.filesFromVerbatim.flatMap((file) => readLines(file).filter((line) => line !== "")),
+    ...options.filesFromRaw.flatMap(readNulTerminated),
+  ];
+}
+
+function readLines(file: string): RawPath[] {
+  const bytes = readList(file, "list of files");
+  return rawPathFromBytes(bytes).split(/\r?\n/) as RawPath[];
+}
+
+function readNulTerminated(file: string): RawPath[] {
+  const text = rawPathFromBytes(readList(file, "list of files"));
+  if (text !== "" && !text.endsWith("\0")) {
+    throw new UsageError(`the list of files ${file} does not end with a NUL byte`, { hint: "it may be incomplete" });
+  }
+  return text.split("\0").slice(0, -1) as RawPath[];
+}
+
+/** As restic: blank lines and comments are skipped, wildcards are those of a shell. */
+function expandWildcards(line: RawPath): RawPath[] {
+  const pattern = line.trim() as RawPath;
+  if (pattern === "" || pattern.startsWith("#")) return [];
+  if (!/[*?[\]{}\\]/.test(pattern)) return [pattern];
+  const text = rawPathToText(pattern);
+  if (text === undefined) {
+    throw new UsageError("a list of files has a wildcard in a line that is not UTF-8", {
+      hint: "use --files-from-raw",
+    });
+  }
+  const found = globSync(text).toSorted();
+  if (found.length === 0) throw new UsageError(`nothing matches "${text}" in the list of files`);
+  return found.map(rawPathFromText);
+}
+
+function readList(file: string, what: string): Buffer {
+  try {
+    return readFileSync(file === "-" ? 0 : file);
+  } catch (error) {
+    throw new UsageError(`could not read the ${what} ${file}: ${messageOf(error)}`, { cause: error });
+  }
+}

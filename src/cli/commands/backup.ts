@@ -1,0 +1,161 @@
+import { hostname } from "node:os";
+import { createBackupProgress, type BackupProgress, type BackupResult, type EntryChange } from "../../backup/backup.ts";
+import { backupToRepository } from "../../backup/backup-to-repository.ts";
+import { messageOf } from "../../errors.ts";
+import type { FileStat } from "../../platform/file-stat.ts";
+import { displayPath, type RawPath } from "../../platform/raw-path.ts";
+import { findSnapshot, type SnapshotRecord } from "../../repository/snapshots.ts";
+import type { SourceProblem } from "../../source/source.ts";
+import { cacheFolder } from "../cache.ts";
+import type { Invocation } from "../command-spec.ts";
+import { hostSigningKey, userName } from "../host-identity.ts";
+import { openFromSettings, repositoryOptions, requireRepository } from "../open-repository.ts";
+import { formatBytes } from "../output/format-bytes.ts";
+import { formatDuration } from "../output/format-time.ts";
+import type { Output } from "../output/output.ts";
+import { startProgress } from "../output/progress.ts";
+import { programVersion } from "../program-version.ts";
+import { chooseSource, takesInput } from "./backup-source.ts";
+import type { backupSpec } from "./backup.spec.ts";
+
+const SOME_UNREADABLE = 3;
+
+export async function run({ context, args, options }: Invocation<typeof backupSpec.options>): Promise<number> {
+  const { output, signal } = context;
+  const startMs = Date.now();
+  const cache = cacheFolder(context);
+  const place = requireRepository(repositoryOptions(context));
+  const chosen = chooseSource(args, options, [place, ...(cache === undefined ? [] : [cache])]);
+  const repository = await openFromSettings(context, takesInput(options));
+  const named = options.parent === undefined ? undefined : await findSnapshot(repository, options.parent);
+
+  const progress = createBackupProgress();
+  const report = (problem: SourceProblem) => reportProblem(output, problem);
+  const source = chosen.open((problem) => {
+    progress.problems++;
+    report(problem);
+  });
+  let parent: SnapshotRecord | undefined;
+  const shown = startProgress(output, () => progressState(progress, parent));
+  try {
+    const result = await backupToRepository({
+      repository,
+      source,
+      paths: chosen.paths,
+      host: options.host ?? hostname(),
+      tags: [...new Set(options.tag.flat().filter((tag) => tag !== ""))],
+      user: userName(),
+      program: `holdfast ${programVersion()}`,
+      excludes: chosen.excludes,
+      signingKey: hostSigningKey(),
+      compression: options.compression,
+      startedMs: options.time,
+      parent: named?.id,
+      force: options.force,
+      dryRun: options.dryRun,
+      cacheDirectory: cache,
+      onProblem: report,
+      onEntry: output.verbosity >= 2 ? (path, change, stat) => sayEntry(output, path, change, stat) : undefined,
+      onParent: (found) => {
+        parent = found;
+        if (found !== undefined && output.verbosity >= 1)
+          output.note(`comparing with snapshot ${found.id.slice(0, 8)}`);
+      },
+      progress,
+      signal,
+    });
+    shown.stop();
+    summarize(output, result, options.dryRun, startMs);
+    return result.problems > 0 ? SOME_UNREADABLE : 0;
+  } finally {
+    shown.stop();
+    await source.close();
+  }
+}
+
+function progressState(progress: BackupProgress, parent: SnapshotRecord | undefined) {
+  return {
+    filesDone: progress.files,
+    bytesDone: progress.bytes,
+    // The best guess there is without walking everything beforehand.
+    totalFiles: parent?.record.open.files,
+    totalBytes: parent?.record.open.sizeBytes,
+    errors: progress.problems,
+    current: progress.current === "" ? [] : [`/${displayPath(progress.current)}`],
+  };
+}
+
+function reportProblem(output: Output, { path, during, error }: SourceProblem): void {
+  const item = `/${displayPath(path)}`;
+  const message = messageOf(error);
+  output.warning(`error: ${message.includes(item) ? message : `${item}: ${message}`}`, {
+    message_type: "error",
+    error: { message },
+    during,
+    item,
+  });
+}
+
+function sayEntry(output: Output, path: RawPath, change: EntryChange, stat: FileStat): void {
+  const item = `/${displayPath(path)}${stat.type === "directory" ? "/" : ""}`;
+  const action = { new: "new", changed: "modified", unmodified: "unchanged" }[change];
+  const size = stat.type === "file" ? stat.sizeBytes : 0;
+  if (output.json) output.jsonLine({ message_type: "verbose_status", action, item, data_size: size });
+  else output.line(`${action.padEnd(9)} ${item}${stat.type === "file" ? `, ${formatBytes(size)}` : ""}`);
+}
+
+function summarize(output: Output, result: BackupResult, dryRun: boolean, startMs: number): void {
+  const { files, directories, others, addedBytes, storedBytes, totalFiles, totalBytes, snapshotId, problems } = result;
+  const elapsedMs = Date.now() - startMs;
+  if (output.json) {
+    output.jsonLine({
+      message_type: "summary",
+      dry_run: dryRun,
+      files_new: files.new,
+      files_changed: files.changed,
+      files_unmodified: files.unmodified,
+      dirs_new: directories.new,
+      dirs_changed: directories.changed,
+      dirs_unmodified: directories.unmodified,
+      others_new: others.new,
+      others_changed: others.changed,
+      others_unmodified: others.unmodified,
+      data_blobs: result.dataBlobs,
+      tree_blobs: result.treeBlobs,
+      data_added: addedBytes,
+      data_added_packed: storedBytes,
+      total_files_processed: totalFiles,
+      total_bytes_processed: totalBytes,
+      error_count: problems,
+      backup_start: new Date(startMs).toISOString(),
+      backup_end: new Date(startMs + elapsedMs).toISOString(),
+      total_duration: elapsedMs / 1000,
+      ...(!dryRun && { snapshot_id: snapshotId }),
+    });
+    return;
+  }
+  const row = (name: string, counts: BackupResult["files"]) =>
+    output.note(
+      `${name.padEnd(8)} ${padded(counts.new)} new, ${padded(counts.changed)} changed, ${padded(counts.unmodified)} unmodified`,
+    );
+  output.note("");
+  row("Files:", files);
+  row("Dirs:", directories);
+  if (others.new + others.changed + others.unmodified > 0) row("Others:", others);
+  const added = `${formatBytes(addedBytes)} (${formatBytes(storedBytes)} stored)`;
+  output.note(`${dryRun ? "Would add to" : "Added to"} the repository: ${added}`);
+  output.note("");
+  output.note(`processed ${totalFiles} files, ${formatBytes(totalBytes)} in ${formatDuration(elapsedMs)}`);
+  if (problems > 0) {
+    output.warning(`Warning: ${problems} of the files could not be saved, or not as they should be`, {
+      message_type: "error",
+      error: { message: `${problems} files could not be saved, or not as they should be` },
+      during: "backup",
+    });
+  }
+  if (!dryRun) output.note(`snapshot ${snapshotId.slice(0, 8)} saved`);
+}
+
+function padded(number: number): string {
+  return String(number).padStart(5);
+}

@@ -1,0 +1,76 @@
+/** From the global options to an open repository. */
+import { readFile } from "node:fs/promises";
+import { messageOf, UsageError } from "../errors.ts";
+import { openRepository, readConfig, type Repository, type Unlock } from "../repository/repository.ts";
+import { openLocalStorage } from "../storage/local.ts";
+import type { Storage } from "../storage/storage.ts";
+import type { Context } from "./context.ts";
+import { readPassword } from "./password.ts";
+
+/** Where a repository is, and what opens it. */
+export interface RepositoryOptions {
+  readonly repo: string | undefined;
+  readonly passwordFile: string | undefined;
+  readonly passwordCommand: string | undefined;
+  readonly identityFile: string | undefined;
+  /** Variable that holds the password. */
+  readonly variable: string;
+}
+
+export function repositoryOptions({ settings }: Context): RepositoryOptions {
+  return { ...settings, variable: "HOLDFAST_PASSWORD" };
+}
+
+/** Throws `UsageError` where no repository is named. */
+export function requireRepository({ repo }: RepositoryOptions): string {
+  if (repo !== undefined && repo !== "") return repo;
+  throw new UsageError("no repository is named", { hint: "use --repo FOLDER, or set HOLDFAST_REPOSITORY" });
+}
+
+/** Opens the repository that the command is about. `inputIsTaken`: standard input holds data, and so no password. */
+export async function openFromSettings(context: Context, inputIsTaken = false): Promise<Repository> {
+  return openFromOptions(context, repositoryOptions(context), inputIsTaken);
+}
+
+export async function openFromOptions(
+  context: Context,
+  options: RepositoryOptions,
+  inputIsTaken = false,
+): Promise<Repository> {
+  const storage = await openStorage(options);
+  // Before a password is asked for: it may be the wrong place.
+  await readConfig(storage);
+  return openRepository(storage, await readUnlock(context, options, inputIsTaken));
+}
+
+/** For commands that need no key. */
+export async function openStorage(options: RepositoryOptions): Promise<Storage> {
+  return openLocalStorage(requireRepository(options));
+}
+
+async function readUnlock(context: Context, options: RepositoryOptions, inputIsTaken: boolean): Promise<Unlock> {
+  if (options.identityFile !== undefined) return { identities: await readIdentities(options.identityFile) };
+  const prompt = `enter password for repository ${options.repo ?? ""}`;
+  const { variable } = options;
+  const passphrase = await readPassword(options, {
+    prompt,
+    isNew: false,
+    variable,
+    inputIsTaken,
+    signal: context.signal,
+  });
+  return { passphrase };
+}
+
+/** An age identity file, as `age-keygen` writes it: one a line, and comments. */
+async function readIdentities(file: string): Promise<string[]> {
+  let text: string;
+  try {
+    text = await readFile(file, "utf8");
+  } catch (error) {
+    throw new UsageError(`could not read the identity file ${file}: ${messageOf(error)}`, { cause: error });
+  }
+  const identities = text.split(/\r?\n/).filter((line) => line.trim() !== "" && !line.startsWith("#"));
+  if (identities.length > 0) return identities;
+  throw new UsageError(`there is no identity in ${file}`, { hint: "make one with age-keygen" });
+}
