@@ -195,7 +195,7 @@ describe("a local source", () => {
     const opened = openBeneath(content.rootFd, content.path, OPEN.PATH);
     assert.deepEqual(statFd(opened).inodeLow, entries.find((entry) => entry.path === content.path)?.stat.inodeLow);
     closeFd(opened);
-    assert.deepEqual(await source.details(deepest), { xattrs: [], target: undefined });
+    assert.deepEqual(source.details(deepest), { xattrs: [], target: undefined });
   });
 
   it("holds no descriptor after the walk is given up half-way", async (t) => {
@@ -295,7 +295,7 @@ describe("the places named", () => {
     const last = entries.at(-1) ?? assert.fail();
     const content = source.content(last);
     assert.equal(content.kind === "local" && content.path, path.join(folder, "real/x").slice(1));
-    assert.deepEqual(await source.details(last), { xattrs: [], target: undefined });
+    assert.deepEqual(source.details(last), { xattrs: [], target: undefined });
   });
 
   it("that lie behind a link are saved under the name that was given", async (t) => {
@@ -320,7 +320,7 @@ describe("the places named", () => {
     const { source } = open(t, [path.join(folder, "dangling"), path.join(folder, "loop")]);
     const entries = await all(source);
     assert.deepEqual(below(folder, { entries }), ["dangling", "loop"]);
-    assert.equal((await source.details(entries.at(-2) ?? assert.fail())).target, "nowhere");
+    assert.equal(source.details(entries.at(-2) ?? assert.fail()).target, "nowhere");
   });
 });
 
@@ -389,9 +389,20 @@ describe("excluding", () => {
     assert.ok(below(folder, everything).includes("cache/b/c"));
     const walked = await walk(t, [folder], { excludeCaches: true });
     assert.deepEqual(below(folder, walked), [
-      ...["cache/", "cache/CACHEDIR.TAG", "fake/", "fake/CACHEDIR.TAG", "fake/a"],
-      ...["folder/", "folder/CACHEDIR.TAG/", "folder/a", "link/", "link/CACHEDIR.TAG", "link/a"],
-      ...["short/", "short/CACHEDIR.TAG", "short/a"],
+      "cache/",
+      "cache/CACHEDIR.TAG",
+      "fake/",
+      "fake/CACHEDIR.TAG",
+      "fake/a",
+      "folder/",
+      "folder/CACHEDIR.TAG/",
+      "folder/a",
+      "link/",
+      "link/CACHEDIR.TAG",
+      "link/a",
+      "short/",
+      "short/CACHEDIR.TAG",
+      "short/a",
     ]);
   });
 
@@ -401,7 +412,13 @@ describe("excluding", () => {
     writeFileSync(path.join(folder, "two/tag"), "skip: this one");
     const walked = await walk(t, [folder], { excludeIfPresent: [".nobackup", "tag:skip: this"] });
     assert.deepEqual(below(folder, walked), [
-      ...["one/", "one/.nobackup", "three/", "three/tag", "three/x", "two/", "two/tag"],
+      "one/",
+      "one/.nobackup",
+      "three/",
+      "three/tag",
+      "three/x",
+      "two/",
+      "two/tag",
     ]);
   });
 
@@ -427,7 +444,7 @@ describe("details", () => {
     closeFd(fd);
     const { source } = open(t, [folder]);
     const details = new Map<string, unknown>();
-    for (const entry of await all(source)) details.set(`/${entry.path}`, await source.details(entry));
+    for (const entry of await all(source)) details.set(`/${entry.path}`, source.details(entry));
     assert.deepEqual(details.get(path.join(folder, "file")), { xattrs: [attribute], target: undefined });
     assert.deepEqual(details.get(path.join(folder, "sub")), { xattrs: [attribute], target: undefined });
     assert.deepEqual(details.get(path.join(folder, "sub/link")), { xattrs: [], target: "\xff\n/.." });
@@ -472,36 +489,59 @@ describe("while others change things", () => {
     assert.deepEqual(below(folder, { entries }).slice(-2), ["f1998", "z"]);
   });
 
-  it("a folder moved away while the walk is deep in it ends the walk of what is above, and says so", async (t) => {
-    const folder = temporaryFolder(t);
+  /** A chain of 200 folders `d`, each with a file `z` beside the next, and 1,000 files at its end. */
+  function makeChain(folder: string): void {
     let fd = openPath(raw(folder), OPEN.PATH);
     for (let level = 0; level < 200; level++) {
       makeDirectoryAt(fd, raw("d"), 0o755);
       makeNodeAt(fd, raw("z"), "file", 0o600);
-      if (level === 199) {
-        const deepest = openAt(fd, raw("d"), OPEN.PATH);
-        for (let index = 0; index < 1000; index++) makeNodeAt(deepest, raw(`f${index}`), "file", 0o600);
-        closeFd(deepest);
-      }
       const next = openAt(fd, raw("d"), OPEN.PATH);
       closeFd(fd);
       fd = next;
     }
+    for (let index = 0; index < 1000; index++) makeNodeAt(fd, raw(`f${index}`), "file", 0o600);
     closeFd(fd);
+  }
+
+  const level = (folder: string, depth: number): string =>
+    path.join(folder, ...Array.from({ length: depth }, () => "d"));
+
+  it("a folder moved away while the walk is deep in it is finished, and so is what it was in", async (t) => {
+    const folder = temporaryFolder(t);
+    makeChain(folder);
     const { source, problems } = open(t, [folder]);
-    let count = 0;
+    let entries = 0;
     for await (const batch of source.entries()) {
-      if (count === 0) {
-        // What lies 20 levels down goes elsewhere, so that the way up from there leads elsewhere, too.
-        const twentieth = path.join(folder, ...Array.from({ length: 20 }, () => "d"));
+      // From there, the way up now leads elsewhere.
+      if (entries === 0) {
         mkdirSync(path.join(folder, "elsewhere"));
-        renameSync(twentieth, path.join(folder, "elsewhere/d"));
+        renameSync(level(folder, 20), path.join(folder, "elsewhere/d"));
       }
-      count += batch.length;
+      entries += batch.length;
     }
-    // All below what was moved, and all above it, which is found again by its path.
     assert.deepEqual(problems, []);
-    assert.equal(count, folder.split("/").length + 200 + 200 + 1000);
+    assert.equal(entries, folder.split("/").length + 200 + 200 + 1000);
+  });
+
+  it("a folder that cannot be found again on the way up is reported, with all that is left out", async (t) => {
+    const folder = temporaryFolder(t);
+    makeChain(folder);
+    const { source, problems } = open(t, [folder]);
+    const entries: SourceEntry[] = [];
+    for await (const batch of source.entries()) {
+      if (entries.length === 0) {
+        renameSync(level(folder, 20), path.join(folder, "elsewhere"));
+        renameSync(level(folder, 10), path.join(folder, "elsewhere too"));
+      }
+      entries.push(...batch);
+    }
+    assert.deepEqual(
+      problems.map(({ path: at, during }) => [at, during]),
+      Array.from({ length: 10 }, (_, index) => [level(folder, 19 - index).slice(1), "list"]),
+    );
+    const last = entries.filter(({ name }) => name === "z").map(({ path: at }) => at.split("/d").length - 1);
+    assert.deepEqual(last.slice(-10), [9, 8, 7, 6, 5, 4, 3, 2, 1, 0]);
+    assert.equal(last.length, 190);
   });
 
   it("a folder swapped for a link never leads outside", { timeout: 60_000 }, async (t) => {
