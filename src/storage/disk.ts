@@ -43,6 +43,8 @@ export type DiskEntryKind = "file" | "folder" | "other";
 export interface DiskEntry {
   readonly name: string;
   readonly kind: DiskEntryKind;
+  /** Where the disc tells it along with the name. */
+  readonly stat?: DiskStat;
 }
 
 export interface DiskStat {

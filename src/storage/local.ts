@@ -2,7 +2,7 @@ import { randomBytes } from "node:crypto";
 import { mkdir, stat } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
 import { errnoOf, NoRepositoryError, StorageError } from "../errors.ts";
-import type { Disk, DiskFile } from "./disk.ts";
+import type { Disk, DiskEntry, DiskFile, DiskStat } from "./disk.ts";
 import { diskError } from "./disk-error.ts";
 import { nodeDisk } from "./node-disk.ts";
 import { checkObjectName, checkPrefix, checkRange, isObjectName, objectMissing } from "./object-name.ts";
@@ -159,7 +159,7 @@ export function storageOnDisk(disk: Disk): Storage {
         await file.close();
       }
     } catch (error) {
-      if (errnoOf(error) === "ENOENT") throw await missing(name, error);
+      if (errnoOf(error) === "ENOENT" || errnoOf(error) === "EISDIR") throw await missing(name, error);
       throw diskError(error, `reading ${name}`, disk.location);
     }
   }
@@ -170,8 +170,9 @@ export function storageOnDisk(disk: Disk): Storage {
       const pending = [prefix.slice(0, -1)];
       if (!(await folders.exists(pending[0]))) return await insistOnTop();
       for (let folder = pending.pop(); folder !== undefined; folder = pending.pop()) {
-        const { files, subfolders } = await listFolder(folder);
-        pending.push(...subfolders);
+        const entries = await listFolder(folder);
+        pending.push(...entries.filter(({ kind }) => kind === "folder").map(({ name }) => name));
+        const files = entries.filter(({ kind }) => kind === "file");
         for (let at = 0; at < files.length; at += STAT_BATCH) {
           // Not `yield*`, nor a generator for each folder: at 160,000 objects that takes longer than the disc does.
           for (const object of await statAll(files.slice(at, at + STAT_BATCH))) yield object;
@@ -182,23 +183,20 @@ export function storageOnDisk(disk: Disk): Storage {
     }
   }
 
-  async function listFolder(folder: string): Promise<{ files: string[]; subfolders: string[] }> {
-    const files: string[] = [];
-    const subfolders: string[] = [];
-    for (const entry of await listIfThere(folder)) {
-      const name = folder === "" ? entry.name : `${folder}/${entry.name}`;
-      if (entry.kind === "other" || !isObjectName(name)) continue;
-      (entry.kind === "folder" ? subfolders : files).push(name);
-    }
-    return { files, subfolders };
+  /** With whole names; without what can be no object or folder of objects. */
+  async function listFolder(folder: string): Promise<DiskEntry[]> {
+    const entries = await listIfThere(folder);
+    const named = folder === "" ? entries : entries.map((entry) => ({ ...entry, name: `${folder}/${entry.name}` }));
+    return named.filter(({ name }) => isObjectName(name));
   }
 
   /** Without those that were deleted meanwhile. */
-  async function statAll(names: readonly string[]): Promise<StoredObject[]> {
-    const stats = await disk.statAll(names);
-    return names.flatMap((name, index) => {
-      const found = stats[index];
-      return found?.kind === "file" ? [{ name, sizeBytes: found.sizeBytes, modifiedMs: found.modifiedMs }] : [];
+  async function statAll(files: readonly DiskEntry[]): Promise<StoredObject[]> {
+    const unknown = files.filter((file) => file.stat === undefined);
+    const stats = (await disk.statAll(unknown.map(({ name }) => name))).values();
+    return files.flatMap(({ name, stat: told }) => {
+      const found = told ?? stats.next().value;
+      return found?.kind === "file" ? [storedObject(name, found)] : [];
     });
   }
 
@@ -216,8 +214,7 @@ export function storageOnDisk(disk: Disk): Storage {
     try {
       const found = (await folders.exists(folderOf(name))) ? await disk.stat(name) : undefined;
       if (found === undefined) await insistOnTop();
-      if (found?.kind !== "file") return undefined;
-      return { name, sizeBytes: found.sizeBytes, modifiedMs: found.modifiedMs };
+      return found?.kind === "file" ? storedObject(name, found) : undefined;
     } catch (error) {
       throw diskError(error, `looking up ${name}`, disk.location);
     }
@@ -263,6 +260,10 @@ export function storageOnDisk(disk: Disk): Storage {
 function folderOf(name: string): string {
   const slash = name.lastIndexOf("/");
   return slash < 0 ? "" : name.slice(0, slash);
+}
+
+function storedObject(name: string, { sizeBytes, modifiedMs }: DiskStat): StoredObject {
+  return { name, sizeBytes, modifiedMs };
 }
 
 async function writeAll(file: DiskFile, content: readonly Uint8Array[]): Promise<void> {
