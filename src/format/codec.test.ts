@@ -137,7 +137,8 @@ for (const [name, hex, take, message] of REFUSED) {
   test(`${name} is refused by name`, () => {
     assert.throws(
       () => read(Buffer.from(hex, "hex"), take),
-      (error) => error instanceof DamagedError && error.message.startsWith("thing is damaged") && message.test(error.message),
+      (error) =>
+        error instanceof DamagedError && error.message.startsWith("thing is damaged") && message.test(error.message),
     );
   });
 }

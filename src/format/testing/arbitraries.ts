@@ -24,9 +24,7 @@ const u32 = fc.oneof(fc.nat(200), fc.integer({ min: 0, max: 0xffff_ffff }), fc.c
 const anyXattrs = fc
   .uniqueArray(fc.tuple(anyName, fc.uint8Array({ maxLength: 300 })), { selector: ([name]) => name, maxLength: 4 })
   .map((list) =>
-    list
-      .map(([name, value]) => ({ name, value: Buffer.from(value) }))
-      .sort((a, b) => (a.name < b.name ? -1 : 1)),
+    list.map(([name, value]) => ({ name, value: Buffer.from(value) })).sort((a, b) => (a.name < b.name ? -1 : 1)),
   );
 
 const common = {
