@@ -40,7 +40,11 @@ export async function openLocalDestination(
   const needed = new Uint8Array(frames.count());
   const newFrames = new Map<string, { origin: Uint8Array; numbers: number[] }>();
   const indexes = createIndexWriter(repository);
-  const packs = createPackWriter(storage, ring.repositoryId, (pack) => indexes.add(pack));
+  const storedPacks = new Set<string>();
+  const packs = createPackWriter(storage, ring.repositoryId, (pack) => {
+    storedPacks.add(pack.name.toString("hex"));
+    return indexes.add(pack);
+  });
 
   for (const pack of index.unlisted) await indexes.add(pack);
 
@@ -66,8 +70,8 @@ export async function openLocalDestination(
   }
 
   /**
-   * Packs that were condemned or deleted since the run began. Frames of condemned ones are copied into packs of our own
-   * (a frame keeps its name wherever it lies); a pack that is gone cannot be helped, and the snapshot is not made.
+   * Looks for packs that were condemned or deleted since the run began. Needed frames of condemned ones are copied into
+   * packs of our own (a frame keeps its name wherever it lies); a pack that is gone cannot be helped.
    */
   async function secureNeededFrames(): Promise<void> {
     const neededPacks = new Map<string, number>();
@@ -76,19 +80,37 @@ export async function openLocalDestination(
       const pack = frames.packOf(frame);
       neededPacks.set(pack.name.toString("hex"), pack.sizeBytes);
     });
-    if (neededPacks.size === 0) return;
+    await requirePacks([...neededPacks.keys(), ...storedPacks]);
     const condemned = await readCondemned(repository);
-    const present = await listPacks(repository);
     for (const [name, sizeBytes] of neededPacks) {
-      if (!present.has(name)) {
-        throw new DamagedError(`pack ${name.slice(0, 16)}… was deleted while the backup ran`, {
-          hint: "run the backup again: it will read afresh what was in it",
-        });
-      }
       if (condemned.has(name)) await copyNeededFrames(name, sizeBytes);
     }
     await packs.finish();
     await indexes.flush();
+  }
+
+  async function requirePacks(names: readonly string[]): Promise<void> {
+    const present = await listPacks(repository);
+    for (const name of names) {
+      if (present.has(name)) continue;
+      throw new DamagedError(`pack ${name.slice(0, 16)}… was deleted while the backup ran`, {
+        hint: "run the backup again: it will read afresh what was in it",
+      });
+    }
+  }
+
+  /**
+   * A run whose note is gone was taken for dead (its machine slept for days, say), and pruning may not have spared what it
+   * needs: then the snapshot only counts if all is still there.
+   */
+  async function confirm(snapshotName: string): Promise<void> {
+    if ((await storage.stat(running.name)) !== undefined) return;
+    try {
+      await secureNeededFrames();
+    } catch (error) {
+      await storage.delete(snapshotName);
+      throw error;
+    }
   }
 
   async function copyNeededFrames(packName: string, sizeBytes: number): Promise<void> {
@@ -127,6 +149,7 @@ export async function openLocalDestination(
     });
     const id = sha256Hex(record);
     await storage.put(PREFIXES.snapshot + id, [record]);
+    await confirm(PREFIXES.snapshot + id);
     await running.remove();
     return { id, timeMs: options.startedMs };
   }

@@ -23,10 +23,14 @@ export interface FrameTable {
   findOrigin(origin: Buffer): number;
   /** As `find`, when the origin's number in this table is at hand. */
   findIn(originIndex: number, number: number): number;
+  /** One more than the highest number that a frame of an origin has. */
+  numbersEnd(originIndex: number): number;
   locate(frame: number): FrameRow;
   /** Other packs' copies of the same frame, if there are any. */
   copiesOf(frame: number): readonly number[];
   packOf(frame: number): PackRow;
+  /** Place of that pack in `packs`. */
+  packIndexOf(frame: number): number;
   kindOf(frame: number): FrameKind;
   originIndexOf(frame: number): number;
   numberOf(frame: number): number;
@@ -91,7 +95,7 @@ export function createFrameTable(): FrameTable {
     return index;
   }
 
-  function packOf(frame: number): PackRow {
+  function packIndexOf(frame: number): number {
     let low = 0;
     let high = packs.length - 1;
     while (low < high) {
@@ -99,8 +103,10 @@ export function createFrameTable(): FrameTable {
       if (packs[middle].firstFrame <= frame) low = middle;
       else high = middle - 1;
     }
-    return packs[low];
+    return low;
   }
+
+  const packOf = (frame: number): PackRow => packs[packIndexOf(frame)];
 
   function findIn(originIndex: number, number: number): number {
     return originIndex < 0 ? -1 : framesOfOrigin[originIndex].get(number);
@@ -141,6 +147,7 @@ export function createFrameTable(): FrameTable {
     find: (origin, number) => findIn(originNumbers.get(origin.latin1Slice()) ?? -1, number),
     findOrigin: (origin) => originNumbers.get(origin.latin1Slice()) ?? -1,
     findIn,
+    numbersEnd: (originIndex) => framesOfOrigin[originIndex].end(),
     locate(frame) {
       const pack = packOf(frame);
       const offset = offsets[frame];
@@ -156,6 +163,7 @@ export function createFrameTable(): FrameTable {
     },
     copiesOf: (frame) => copies.get(frame) ?? [],
     packOf,
+    packIndexOf,
     kindOf: (frame) => (numbers[frame] >= TREE_BIT ? "tree" : "data"),
     originIndexOf: (frame) => originOfFrame[frame],
     numberOf: (frame) => numbers[frame] & 0x7fff_ffff,
@@ -173,17 +181,21 @@ interface NumberMap {
   /** -1 where there is none. */
   get(number: number): number;
   set(number: number, value: number): void;
+  /** One more than the highest number. */
+  end(): number;
 }
 
 function createNumberMap(): NumberMap {
   let dense = new Int32Array(16).fill(-1);
   let entries = 0;
+  let end = 0;
   // A hostile pack may number its frames wildly; those must not cost memory.
   const sparse = new Map<number, number>();
   return {
     get: (number) => (number < dense.length && dense[number] >= 0 ? dense[number] : (sparse.get(number) ?? -1)),
     set(number, value) {
       entries++;
+      end = Math.max(end, number + 1);
       if (number >= dense.length && number < 1024 + entries * 8) {
         const larger = new Int32Array(Math.max(number + 1, dense.length * 2)).fill(-1);
         larger.set(dense);
@@ -192,5 +204,6 @@ function createNumberMap(): NumberMap {
       if (number < dense.length) dense[number] = value;
       else sparse.set(number, value);
     },
+    end: () => end,
   };
 }

@@ -12,8 +12,8 @@ import type { Repository } from "./repository.ts";
 export interface LoadedIndex {
   readonly frames: FrameTable;
   readonly blobs: BlobTable;
-  /** The index objects that it was read from. */
-  readonly objects: readonly { readonly name: string; readonly sizeBytes: number }[];
+  /** The index objects that it was read from, and the packs (in hex) that each lists. */
+  readonly objects: readonly LoadedObject[];
   /** Packs that no index lists, left by a run that did not end. Looked at only with `forWriting`; they are loaded too. */
   readonly unlisted: readonly StoredPack[];
   /** Packs that indexes list but storage does not have. Looked at only with `forWriting`. */
@@ -22,12 +22,22 @@ export interface LoadedIndex {
   readonly condemned: ReadonlySet<string>;
 }
 
+export interface LoadedObject {
+  readonly name: string;
+  readonly sizeBytes: number;
+  readonly packs: readonly string[];
+}
+
 export interface LoadOptions {
   /**
    * For a backup: leaves out blobs of packs that are condemned or gone, and takes in packs that no index lists yet.
    * Reading needs none of that: it fails where a pack is missing, and says so.
    */
   readonly forWriting: boolean;
+  /** For pruning: condemned packs are loaded as well. */
+  readonly keepCondemned?: boolean;
+  /** Leaves the table of blobs empty, for those who only ask for frames. */
+  readonly framesOnly?: boolean;
 }
 
 /** Index objects are kept in memory between the two passes over them up to this much, and else read twice. */
@@ -45,7 +55,8 @@ export async function loadIndex(repository: Repository, options: LoadOptions): P
   }
 }
 
-class IndexGoneError extends ObjectMissingError {}
+/** An index that was listed a moment ago is not there any more: somebody has merged it into another. */
+export class IndexGoneError extends ObjectMissingError {}
 
 interface FirstPass {
   readonly name: string;
@@ -57,23 +68,27 @@ async function loadOnce(repository: Repository, options: LoadOptions): Promise<L
   const { storage } = repository;
   const condemned = options.forWriting ? await readCondemned(repository) : new Set<string>();
   const present = options.forWriting ? await listPacks(repository) : undefined;
-  const objects: { name: string; sizeBytes: number }[] = [];
+  const listed: { name: string; sizeBytes: number }[] = [];
   for await (const object of storage.list(PREFIXES.index)) {
-    if (parseObjectName(object.name) !== undefined) objects.push({ name: object.name, sizeBytes: object.sizeBytes });
+    if (parseObjectName(object.name) !== undefined) listed.push(object);
   }
 
   const frames = createFrameTable();
   const missingPacks: string[] = [];
+  const objects: LoadedObject[] = [];
   const first: FirstPass[] = [];
   let keptBytes = 0;
   let blobCount = 0;
-  for (const { name, sizeBytes } of objects) {
+  for (const { name, sizeBytes } of listed) {
     const index = await readIndex(repository, name);
+    const packs: string[] = [];
     for (let pack = 0; pack < index.packCount; pack++) {
       const packName = index.packNames.toString("hex", pack * 32, pack * 32 + 32);
+      packs.push(packName);
       if (present !== undefined && !present.has(packName)) missingPacks.push(packName);
-      else if (!condemned.has(packName)) frames.addPack(packOf(index, pack));
+      else if (options.keepCondemned === true || !condemned.has(packName)) frames.addPack(packOf(index, pack));
     }
+    objects.push({ name, sizeBytes, packs });
     const blobs = index.sections.reduce((sum, section) => sum + section.blobCount, 0);
     blobCount += blobs;
     keptBytes += sizeBytes;
@@ -85,13 +100,14 @@ async function loadOnce(repository: Repository, options: LoadOptions): Promise<L
     for (const frame of pack.frames) blobCount += frame.lengths.length;
   }
 
-  const blobs = createBlobTable(blobCount);
-  for (const { name, kept } of first) {
+  const blobs = createBlobTable(options.framesOnly === true ? 0 : blobCount);
+  for (const { name, kept } of options.framesOnly === true ? [] : first) {
     const index = kept ?? (await readIndex(repository, name));
     for (const section of index.sections) insertSection(repository, blobs, frames, section, name);
   }
   for (const pack of unlisted) {
     const firstFrame = frames.addPack({ ...pack, frames: pack.frames.map(withOwnBytes) });
+    if (options.framesOnly === true) continue;
     pack.frames.forEach((frame, offset) => {
       for (let place = 0; place < frame.lengths.length; place++) {
         insertBlob(blobs, frame.ids, place * 32, firstFrame + offset, place);

@@ -1,21 +1,135 @@
 import { randomBytes } from "node:crypto";
 import { hostname } from "node:os";
-import { PREFIXES } from "../format/names.ts";
-import { encodeRunning } from "../format/running.ts";
+import { DamagedError, errnoOf, LockedError, ObjectMissingError, StorageError } from "../errors.ts";
+import { parseObjectName, PREFIXES } from "../format/names.ts";
+import { decodeRunning, encodeRunning, type Running } from "../format/running.ts";
 import type { Storage } from "../storage/storage.ts";
 
 /**
- * A note in storage that somebody is writing. It must be durable before the writer reads what is condemned: then either
- * pruning sees the note, or the writer sees the condemnation (docs/decisions, two-phase pruning).
+ * Notes in storage that somebody is writing. A writer's note must be durable before the writer reads what is condemned:
+ * then either pruning sees the note, or the writer sees the condemnation (docs/decisions, two-phase pruning).
  */
 export interface RunningNote {
   readonly name: string;
   remove(): Promise<void>;
 }
 
+/** A note that is older than this was left behind by a machine that went down: writers renew theirs every hour. */
+export const STALE_NOTE_MS = 24 * 60 * 60 * 1000;
+const RENEW_MS = 60 * 60 * 1000;
+
+/** The one name under which pruning notes itself, so that there is only one at a time. */
+const PRUNE_NOTE = `${PREFIXES.running}${"0".repeat(32)}`;
+
+/** Notes that a writer is at work, until `remove`. Renewed now and then, so that it does not look left behind. */
 export async function noteRunning(storage: Storage, what: string): Promise<RunningNote> {
+  const started = new Date().toISOString();
+  let name = await putNote(storage, what, started);
+  let renewing: Promise<void> = Promise.resolve();
+  const timer = setInterval(() => {
+    renewing = renewing.then(renew, () => undefined);
+  }, RENEW_MS).unref();
+
+  async function renew(): Promise<void> {
+    try {
+      const before = name;
+      name = await putNote(storage, what, started);
+      await storage.delete(before);
+    } catch {
+      // The old note stays, and is as good for a day; what is wrong with the storage the run itself will find.
+    }
+  }
+
+  return {
+    get name() {
+      return name;
+    },
+    async remove() {
+      clearInterval(timer);
+      await renewing;
+      await storage.delete(name);
+    },
+  };
+}
+
+async function putNote(storage: Storage, what: string, started: string): Promise<string> {
   const name = PREFIXES.running + randomBytes(16).toString("hex");
-  const note = { host: hostname(), process: process.pid, started: new Date().toISOString(), what };
-  await storage.put(name, [encodeRunning(note)]);
-  return { name, remove: () => storage.delete(name) };
+  await storage.put(name, [encodeRunning({ host: hostname(), process: process.pid, started, what })]);
+  return name;
+}
+
+/**
+ * Notes that a prune is at work. Throws `LockedError` where another one is. On a full disc there is no note: pruning must
+ * work there above all, and two that delete the same garbage do no harm.
+ */
+export async function notePruning(storage: Storage): Promise<RunningNote> {
+  const note = encodeRunning({ host: hostname(), process: process.pid, started: new Date().toISOString(), what: "prune" });
+  for (let attempt = 1; ; attempt++) {
+    try {
+      if (await storage.put(PRUNE_NOTE, [note])) break;
+    } catch (error) {
+      if (isDiscFull(error)) return { name: PRUNE_NOTE, remove: async () => undefined };
+      throw error;
+    }
+    const other = await readNote(storage, PRUNE_NOTE);
+    if (other !== undefined && (attempt > 1 || !isLeftBehind(other))) {
+      throw new LockedError(
+        `${storage.location} is being pruned by process ${other.process} on ${other.host} since ${other.started}`,
+        { hint: 'try again when that has ended; if it did not end well, run "holdfast unlock"' },
+      );
+    }
+    await storage.delete(PRUNE_NOTE);
+  }
+  return { name: PRUNE_NOTE, remove: () => storage.delete(PRUNE_NOTE) };
+}
+
+export function isDiscFull(error: unknown): boolean {
+  const code = errnoOf(error instanceof StorageError ? error.cause : error);
+  return code === "ENOSPC" || code === "EDQUOT";
+}
+
+/** Whoever is writing at the moment, but for pruning. Notes whose writers are certainly gone are removed. */
+export async function listRunning(storage: Storage): Promise<Running[]> {
+  const running: Running[] = [];
+  const nowMs = Date.now();
+  for await (const { name, modifiedMs } of storage.list(PREFIXES.running)) {
+    if (name === PRUNE_NOTE || parseObjectName(name) === undefined) continue;
+    const note = await readNote(storage, name);
+    if (note === undefined) continue;
+    if (isLeftBehind(note) || nowMs - modifiedMs > STALE_NOTE_MS) await storage.delete(name);
+    else running.push(note);
+  }
+  return running;
+}
+
+/** Removes all notes, whosever they are. Gives how many there were. */
+export async function removeAllNotes(storage: Storage): Promise<number> {
+  let removed = 0;
+  for await (const { name } of storage.list(PREFIXES.running)) {
+    await storage.delete(name);
+    removed++;
+  }
+  return removed;
+}
+
+/** A note that can't be understood counts as somebody's: better wait than delete what they need. */
+async function readNote(storage: Storage, name: string): Promise<Running | undefined> {
+  try {
+    return decodeRunning(await storage.get(name), name);
+  } catch (error) {
+    if (error instanceof ObjectMissingError) return undefined;
+    if (error instanceof DamagedError) return { host: "an unknown host", process: 0, started: "an unknown time", what: "?" };
+    throw error;
+  }
+}
+
+/** True only where it is certain: a process of this machine that is no more. */
+function isLeftBehind(note: Running): boolean {
+  if (note.host !== hostname() || note.process === process.pid || note.process === 0) return false;
+  try {
+    process.kill(note.process, 0);
+    return false;
+  } catch (error) {
+    return errnoOf(error) === "ESRCH";
+  }
 }

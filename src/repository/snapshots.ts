@@ -23,13 +23,15 @@ export const SHORT_ID_LENGTH = 8;
 
 /**
  * All snapshot records, oldest first. One that cannot be read is told to `onDamaged` and left out; without it, it is an
- * error.
+ * error. Those that are `known` from before are not read again.
  */
 export async function listSnapshots(
   repository: Pick<Repository, "storage" | "config">,
   onDamaged?: (id: string, error: unknown) => void,
+  known: readonly SnapshotRecord[] = [],
 ): Promise<SnapshotRecord[]> {
   const { storage } = repository;
+  const knownById = new Map(known.map((snapshot) => [snapshot.id, snapshot]));
   const ids: string[] = [];
   for await (const { name } of storage.list(PREFIXES.snapshot)) {
     const parsed = parseObjectName(name);
@@ -40,7 +42,7 @@ export async function listSnapshots(
   async function readSome(): Promise<void> {
     for (const id of remaining) {
       try {
-        snapshots.push(await readSnapshot(repository, id));
+        snapshots.push(knownById.get(id) ?? (await readSnapshot(repository, id)));
       } catch (error) {
         if (onDamaged === undefined) throw error;
         onDamaged(id, error);
