@@ -73,5 +73,13 @@ export type ReportProblem = (problem: SourceProblem) => void;
 
 /** Thrown by a stream of content whose file can't be read, or not to its end: this one file is left out. */
 export class FileUnreadableError extends Error {
-  override readonly name = "FileUnreadableError";
+  override readonly name: string = "FileUnreadableError";
+}
+
+/**
+ * Thrown at the end of a stream of content that turned out not to be the file's: all that it gave is to be forgotten.
+ * `pieces()` may then be called again, once, and gives the right content.
+ */
+export class ContentToReadAgainError extends FileUnreadableError {
+  override readonly name = "ContentToReadAgainError";
 }

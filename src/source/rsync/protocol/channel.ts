@@ -42,13 +42,6 @@ const LONGEST_TEXT_BYTES = 32 * 1024;
 /** How large a piece of data we wrap at most: what an rsync reads at once. */
 const LARGEST_FRAME_BYTES = 32 * 1024;
 
-export interface ChannelEvents {
-  /** A line for a person, from the other side; `kind` is one of `MESSAGE`. */
-  readonly onText: (kind: number, text: Buffer) => void;
-  /** The sender will not send the file of this index. */
-  readonly onNoSend: (index: number) => void;
-}
-
 /**
  * A connection to an rsync, plain at first and multiplexed once both have agreed to it: data to be decoded on `input`,
  * data to be sent on `output` (until `flush`), and messages beside them.
@@ -63,8 +56,11 @@ export class Channel {
   sentBytes = 0;
   /** Whether it is the other side's turn: only then may silence be a fault. */
   expectsInput = true;
+  /** A line for a person, from the other side; `kind` is one of `MESSAGE`. */
+  onText: (kind: number, text: Buffer) => void = () => undefined;
+  /** The sender will not send the file of this index. */
+  onNoSend: (index: number) => void = () => undefined;
   readonly #transport: Transport;
-  readonly #events: ChannelEvents;
   readonly #header = Buffer.alloc(HEADER_BYTES);
   #headerLength = 0;
   #messageTag = MESSAGE.data as number;
@@ -78,9 +74,8 @@ export class Channel {
   #timer: NodeJS.Timeout | undefined;
   #wakeWriters: (() => void)[] = [];
 
-  constructor(transport: Transport, events: ChannelEvents) {
+  constructor(transport: Transport) {
     this.#transport = transport;
-    this.#events = events;
     this.input.onRoom = () => transport.input.resume();
     transport.input.on("data", (chunk: Buffer) => this.#received(chunk));
     transport.input.on("end", () => this.input.end(this.#closedError()));
@@ -286,13 +281,13 @@ export class Channel {
       case MESSAGE.client:
       case MESSAGE.utf8Error:
       case MESSAGE.deleted:
-        this.#events.onText(tag, payload);
+        this.onText(tag, payload);
         return;
       case MESSAGE.ioError:
         this.ioErrors |= messageNumber(tag, payload) & IO_ERROR_MASK;
         return;
       case MESSAGE.noSend:
-        this.#events.onNoSend(messageNumber(tag, payload));
+        this.onNoSend(messageNumber(tag, payload));
         return;
       case MESSAGE.success:
       case MESSAGE.ioTimeout:

@@ -204,6 +204,15 @@ export class FileList {
     return directory;
   }
 
+  /** The directory in which absolute paths begin: one without a name in the top; undefined where there are none. */
+  absoluteTop(): number | undefined {
+    for (let directory = 1; directory < this.#directoryCount; directory++) {
+      if (this.#directoryParent.get(directory) !== 0) continue;
+      if (this.store.get(this.#directoryName.get(directory)).length === 0) return directory;
+    }
+    return undefined;
+  }
+
   /** Path of a directory from the top, without a slash at the start. */
   directoryPath(directory: number): RawPath {
     if (directory === 0) return "" as RawPath;

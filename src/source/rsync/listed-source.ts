@@ -1,0 +1,343 @@
+import { createHash } from "node:crypto";
+import type { ExtendedAttribute } from "../../format/tree.ts";
+import type { FileStat, FileType } from "../../platform/file-stat.ts";
+import { joinRaw } from "../../platform/raw-path.ts";
+import type { RawPath } from "../../platform/raw-path.ts";
+import { FileUnreadableError } from "../source.ts";
+import type { EntryDetails, FileContent, ReportProblem, SourceEntry } from "../source.ts";
+import { aclToXattr } from "./protocol/acl.ts";
+import type { Basis } from "./protocol/basis.ts";
+import { Column } from "./protocol/columns.ts";
+import type { ReceivedFileList } from "./protocol/file-list-decoder.ts";
+import { MODE, isDirectory } from "./protocol/file-list.ts";
+import type { FileList, ListedFile } from "./protocol/file-list.ts";
+import { walkInOrder } from "./protocol/file-order.ts";
+import type { FileOrder, WalkStep } from "./protocol/file-order.ts";
+import type { ReceiverSession } from "./protocol/receiver.ts";
+import { isAbbreviated } from "./protocol/xattr.ts";
+import type { WireAttribute } from "./protocol/xattr.ts";
+
+/** What makes a source of a list that an rsync has sent, and of the session that gives the contents. */
+export interface ListedSourceParts {
+  readonly received: ReceivedFileList;
+  readonly order: FileOrder;
+  readonly session: ReceiverSession;
+  readonly onProblem: ReportProblem;
+  /** The last version of a file, so that only what has changed in it must travel. */
+  readonly previous: ((path: RawPath) => Promise<Basis | undefined>) | undefined;
+  /** When the list began to be made, by our clock. */
+  readonly listedMs: number;
+}
+
+/** An entry that also knows what rsync calls it. */
+interface ListedEntry extends SourceEntry {
+  /** In the list; -1 for a folder that is only implied. */
+  readonly entry: number;
+  /** rsync's number. */
+  readonly index: number;
+}
+
+const BATCH_ENTRIES = 256;
+const LONGEST_NAME_BYTES = 255;
+
+export interface ListedSource {
+  entries(): AsyncIterable<readonly SourceEntry[]>;
+  details(entry: SourceEntry): EntryDetails;
+  content(entry: SourceEntry): FileContent;
+}
+
+export function listedSource(parts: ListedSourceParts): ListedSource {
+  const { received, order, session, previous, onProblem } = parts;
+  const { list } = received;
+  const top = topOf(list);
+  const links = hardLinkGroups(list, order, top);
+  const fingerprint = fingerprinter(received);
+
+  function statOf(entry: number, directory: number): FileStat {
+    const file = entry < 0 ? IMPLIED_DIRECTORY : list.file(entry);
+    return statFrom(file, {
+      device: list.mode(entry) !== 0 && entry >= 0 ? deviceOf(list, entry) : NO_DEVICE,
+      link: directory >= 0 || entry < 0 ? undefined : links.of(entry),
+      fingerprint: isRacy(file, parts.listedMs) ? NEVER_THE_SAME : fingerprint(entry, file),
+    });
+  }
+
+  async function* entries(): AsyncGenerator<readonly SourceEntry[], void, undefined> {
+    await fetchAttributesOfOthers(received, order, session, top);
+    let batch: SourceEntry[] = [topEntry(statOf(list.entryOfDirectory(top), top), list, order, top)];
+    const folders: RawPath[] = ["" as RawPath];
+    let skippedDepth = Number.POSITIVE_INFINITY;
+    for (const step of walkInOrder(list, order, top)) {
+      if (step.depth > skippedDepth) continue;
+      skippedDepth = Number.POSITIVE_INFINITY;
+      const name = step.entry < 0 ? list.directoryName(step.directory) : list.name(step.entry);
+      const path = joinRaw(folders[step.depth - 1], name);
+      if (name.length > LONGEST_NAME_BYTES) {
+        if (step.directory >= 0) skippedDepth = step.depth;
+        onProblem({ path, during: "list", error: new Error("its name is longer than 255 bytes") });
+        continue;
+      }
+      if (step.directory >= 0) folders[step.depth] = path;
+      batch.push(entryOf(step, path, name, statOf(step.entry, step.directory)));
+      if (batch.length < BATCH_ENTRIES) continue;
+      yield batch;
+      batch = [];
+    }
+    yield batch;
+  }
+
+  function details(entry: SourceEntry): EntryDetails {
+    const { entry: number, stat } = entry as ListedEntry;
+    if (number < 0) return { xattrs: [], target: undefined };
+    const target = stat.type === "symlink" ? (list.target(number).latin1Slice() as RawPath) : undefined;
+    return { xattrs: attributesOf(received, session, number, entry.path, onProblem), target };
+  }
+
+  function content(entry: SourceEntry): FileContent {
+    const { entry: number, index, path, stat } = entry as ListedEntry;
+    if (number < 0 || stat.type !== "file") throw new FileUnreadableError(`${path} is no file`);
+    const attributeSet = list.xattrs.get(number) - 1;
+    const mayLackAttributes = attributeSet >= 0 && received.xattrs.sets[attributeSet].some(isAbbreviated);
+    if (stat.sizeBytes === 0 && !mayLackAttributes) return { kind: "stream", pieces: nothing };
+    const openBasis = previous === undefined ? undefined : () => previous(path);
+    const transfer = session.request({ index, entry: number, path: Buffer.from(path, "latin1").toString("utf8"), openBasis });
+    return { kind: "stream", pieces: () => transfer.pieces() };
+  }
+
+  return { entries, details, content };
+}
+
+async function* nothing(): AsyncGenerator<Uint8Array, void, undefined> {
+  // An empty file.
+}
+
+const TYPES = new Map<number, FileType>([
+  [MODE.file, "file"],
+  [MODE.directory, "directory"],
+  [MODE.symlink, "symlink"],
+  [MODE.fifo, "fifo"],
+  [MODE.socket, "socket"],
+  [MODE.character, "char"],
+  [MODE.block, "block"],
+]);
+
+/** What a folder is taken for that nothing is known of but what lies in it. */
+const IMPLIED_DIRECTORY: ListedFile = {
+  mode: MODE.directory | 0o755,
+  sizeBytes: 0,
+  mtimeSeconds: 0,
+  mtimeNanoseconds: 0,
+  uid: 0,
+  gid: 0,
+};
+
+const NO_DEVICE = { major: 0, minor: 0 };
+
+function deviceOf(list: FileList, entry: number): { readonly major: number; readonly minor: number } {
+  const type = list.mode(entry) & MODE.typeMask;
+  return type === MODE.block || type === MODE.character ? list.device(entry) : NO_DEVICE;
+}
+
+interface StatExtras {
+  readonly device: { readonly major: number; readonly minor: number };
+  readonly link: { readonly names: number; readonly high: number; readonly low: number } | undefined;
+  readonly fingerprint: { readonly seconds: number; readonly nanoseconds: number };
+}
+
+/**
+ * rsync tells neither inode nor ctime. In place of the ctime stands a fingerprint of what else it tells (owner, mode,
+ * ACL, attributes, target), so that a change of it shows; in place of the inode, for hard links, one of the first path.
+ */
+function statFrom(file: ListedFile, { device, link, fingerprint }: StatExtras): FileStat {
+  const type = TYPES.get(file.mode & MODE.typeMask) ?? "file";
+  return {
+    type,
+    mode: file.mode & 0o7777,
+    uid: file.uid,
+    gid: file.gid,
+    sizeBytes: file.sizeBytes,
+    mtimeSeconds: file.mtimeSeconds,
+    mtimeNanoseconds: file.mtimeNanoseconds,
+    ctimeSeconds: fingerprint.seconds,
+    ctimeNanoseconds: fingerprint.nanoseconds,
+    inodeHigh: link?.high ?? 0,
+    inodeLow: link?.low ?? 0,
+    links: link?.names ?? 1,
+    allocatedBytes: file.sizeBytes,
+    deviceMajor: 0,
+    deviceMinor: 0,
+    rdevMajor: device.major,
+    rdevMinor: device.minor,
+    inodeFlags: 0,
+  };
+}
+
+/** Far in the future: such a time is never trusted, so the file is looked at again next time. */
+const NEVER_THE_SAME = { seconds: 2 ** 40, nanoseconds: 0 };
+const RACY_SECONDS = 10;
+
+/** Whether the file may have been changed in the same second after it was listed, without a finer time to show it. */
+function isRacy(file: ListedFile, listedMs: number): boolean {
+  return !isDirectory(file.mode) && file.mtimeNanoseconds === 0 && file.mtimeSeconds > listedMs / 1000 - RACY_SECONDS;
+}
+
+function entryOf(step: WalkStep, path: RawPath, name: RawPath, stat: FileStat): ListedEntry {
+  return { path, name, depth: step.depth, stat, entry: step.entry, index: step.index };
+}
+
+function topEntry(stat: FileStat, list: FileList, order: FileOrder, top: number): ListedEntry {
+  const empty = "" as RawPath;
+  return { path: empty, name: empty, depth: 0, stat, entry: list.entryOfDirectory(top), index: order.indexOfDirectory(top) };
+}
+
+/** The directory that stands for `/`: where paths are absolute, it is a folder without a name in the top. */
+function topOf(list: FileList): number {
+  const root = list.absoluteTop();
+  return root ?? 0;
+}
+
+// ---- hard links
+
+interface HardLinkGroups {
+  readonly of: (entry: number) => { readonly names: number; readonly high: number; readonly low: number } | undefined;
+}
+
+function hardLinkGroups(list: FileList, order: FileOrder, top: number): HardLinkGroups {
+  const names = new Column("u32");
+  let hasAny = false;
+  for (let entry = 0; entry < list.count; entry++) {
+    const group = list.linkGroup.get(entry);
+    if (group === 0) continue;
+    names.set(group, names.get(group) + 1);
+    hasAny = true;
+  }
+  if (!hasAny) return { of: () => undefined };
+  const high = new Column("u32");
+  const low = new Column("u32");
+  for (const step of walkInOrder(list, order, top)) {
+    const group = step.entry < 0 ? 0 : list.linkGroup.get(step.entry);
+    if (group === 0 || low.get(group) !== 0) continue;
+    const path = `${list.directoryPath(step.parent)}/${list.name(step.entry)}`;
+    const hash = createHash("sha1").update(path, "latin1").digest();
+    high.set(group, hash.readUInt32LE(0));
+    low.set(group, hash.readUInt32LE(4) | 1);
+  }
+  return {
+    of: (entry) => {
+      const group = list.linkGroup.get(entry);
+      if (group === 0 || names.get(group) < 2) return undefined;
+      return { names: names.get(group), high: high.get(group), low: low.get(group) };
+    },
+  };
+}
+
+// ---- fingerprints
+
+function fingerprinter(received: ReceivedFileList) {
+  const { list, acls, xattrs } = received;
+  const ofAccess = remembered((number) => JSON.stringify(acls.access[number]));
+  const ofDefault = remembered((number) => JSON.stringify(acls.default[number]));
+  const ofXattrs = remembered((number) =>
+    xattrs.sets[number].map(({ name, lengthBytes, listed }) => `${name} ${lengthBytes} ${listed.toString("hex")}`).join("\n"),
+  );
+  return (entry: number, file: ListedFile): { readonly seconds: number; readonly nanoseconds: number } => {
+    if (entry < 0) return { seconds: 0, nanoseconds: 0 };
+    let hash = mix(mix(mix(SEED, file.mode), file.uid), file.gid);
+    hash = mix(hash, ofAccess(list.accessAcl.get(entry) - 1));
+    hash = mix(hash, ofDefault(list.defaultAcl.get(entry) - 1));
+    hash = mix(hash, ofXattrs(list.xattrs.get(entry) - 1));
+    const type = file.mode & MODE.typeMask;
+    if (type === MODE.symlink) hash = mix(hash, hashText(list.target(entry).latin1Slice()));
+    if (type === MODE.block || type === MODE.character) {
+      const { major, minor } = list.device(entry);
+      hash = mix(mix(hash, major), minor);
+    }
+    // A time long past, so that it is never taken for one that could come again.
+    return { seconds: hash & 0x3fffffff, nanoseconds: mix(hash, file.mode ^ file.uid) % 1_000_000_000 };
+  };
+}
+
+const SEED = 0x243f6a88;
+
+function mix(hash: number, value: number): number {
+  let mixed = Math.imul(hash ^ value, 0x9e3779b1);
+  mixed = Math.imul(mixed ^ (mixed >>> 15), 0x85ebca6b);
+  return (mixed ^ (mixed >>> 13)) >>> 0;
+}
+
+function hashText(text: string): number {
+  let hash = SEED;
+  for (let i = 0; i < text.length; i++) hash = Math.imul(hash ^ text.charCodeAt(i), 0x01000193);
+  return hash >>> 0;
+}
+
+function remembered(textOf: (number: number) => string): (number: number) => number {
+  const hashes = new Column("f64");
+  return (number) => {
+    if (number < 0) return 0;
+    let hash = hashes.get(number);
+    if (hash === 0) {
+      hash = hashText(textOf(number)) + 1;
+      hashes.set(number, hash);
+    }
+    return hash;
+  };
+}
+
+// ---- extended attributes
+
+/**
+ * Gets the long attributes of what is not a file at once: there is no content that they could come with, and they must
+ * be there when the entry's turn comes. Most share a few sets.
+ */
+async function fetchAttributesOfOthers(
+  received: ReceivedFileList,
+  order: FileOrder,
+  session: ReceiverSession,
+  top: number,
+): Promise<void> {
+  const { list, xattrs } = received;
+  if (xattrs.sets.length === 0) return;
+  const ask = (entry: number, index: number): void => {
+    const set = list.xattrs.get(entry) - 1;
+    if (set >= 0 && xattrs.sets[set].some(isAbbreviated)) session.requestAttributes(index, set);
+  };
+  const topNumber = list.entryOfDirectory(top);
+  if (topNumber >= 0) ask(topNumber, order.indexOfDirectory(top));
+  for (const step of walkInOrder(list, order, top)) {
+    if (step.entry >= 0 && (list.mode(step.entry) & MODE.typeMask) !== MODE.file) ask(step.entry, step.index);
+  }
+  await session.answered();
+}
+
+function attributesOf(
+  received: ReceivedFileList,
+  session: ReceiverSession,
+  entry: number,
+  path: RawPath,
+  onProblem: ReportProblem,
+): ExtendedAttribute[] {
+  const { list, acls, xattrs } = received;
+  const mode = list.mode(entry);
+  const all: ExtendedAttribute[] = [];
+  const access = list.accessAcl.get(entry) - 1;
+  const accessValue = access < 0 ? undefined : aclToXattr(acls.access[access], mode, false);
+  if (accessValue !== undefined) all.push({ name: ACCESS_ACL, value: accessValue });
+  const byDefault = list.defaultAcl.get(entry) - 1;
+  const defaultValue = byDefault < 0 ? undefined : aclToXattr(acls.default[byDefault], mode, true);
+  if (defaultValue !== undefined) all.push({ name: DEFAULT_ACL, value: defaultValue });
+  const set = list.xattrs.get(entry) - 1;
+  for (const attribute of set < 0 ? [] : xattrs.sets[set]) {
+    const value = valueOf(session, set, attribute);
+    if (value !== undefined) all.push({ name: attribute.name, value });
+    else onProblem({ path, during: "read extended attributes", error: new Error(`${attribute.name} was not sent`) });
+  }
+  return all.sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0));
+}
+
+const ACCESS_ACL = "system.posix_acl_access" as RawPath;
+const DEFAULT_ACL = "system.posix_acl_default" as RawPath;
+
+function valueOf(session: ReceiverSession, set: number, attribute: WireAttribute): Buffer | undefined {
+  return isAbbreviated(attribute) ? session.attributeValue(set, attribute) : attribute.listed;
+}

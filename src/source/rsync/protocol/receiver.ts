@@ -1,0 +1,678 @@
+import { ContentToReadAgainError, FileUnreadableError } from "../../source.ts";
+import { BasisReader } from "./basis.ts";
+import type { Basis } from "./basis.ts";
+import { NO_SUMS, blockLengthAt, readSumHead, sumHeadFor, writeBlockSum, writeSumHead } from "./block-sums.ts";
+import type { SumHead } from "./block-sums.ts";
+import { IO_ERROR, MESSAGE } from "./channel.ts";
+import type { Channel } from "./channel.ts";
+import type { RunningSum, StrongSums } from "./checksums.ts";
+import type { ReceivedFileList } from "./file-list-decoder.ts";
+import type { Agreement } from "./handshake.ts";
+import { INDEX_DONE, ITEM, IndexReader, IndexWriter, readItemHead } from "./items.ts";
+import type { ItemHead } from "./items.ts";
+import { RSYNC_EXIT, RsyncFailedError, RsyncProtocolError } from "./rsync-error.ts";
+import { openTokenReader } from "./token-reader.ts";
+import type { TokenReader, TokenSink } from "./token-reader.ts";
+import { isAbbreviated, readAttributeValue, writeAttributeRequest } from "./xattr.ts";
+import type { WireAttribute } from "./xattr.ts";
+
+/** How much content may wait to be taken, of all files together. */
+const BUFFER_BYTES = 4 * 1024 * 1024;
+/** Requests are gathered to about this much before they are sent. */
+const REQUEST_BYTES = 16 * 1024;
+/** Matched blocks that lie side by side are given as one piece of up to this. */
+const LONGEST_RUN_BYTES = 256 * 1024;
+/** Values of long extended attributes that are kept for the files that share them. */
+const MOST_ATTRIBUTE_BYTES = 128 * 1024 * 1024;
+
+export interface TransferRequest {
+  /** rsync's number of the file. */
+  readonly index: number;
+  readonly entry: number;
+  /** How the file is named in messages of the other side. */
+  readonly path: string;
+  /** `ITEM` flags besides that of the transfer: what the other side may tell its user. */
+  readonly itemFlags?: number;
+  /** Called when the request is about to be sent. */
+  readonly openBasis?: (() => Promise<Basis | undefined>) | undefined;
+}
+
+/** A file's content on its way. */
+export class Transfer {
+  readonly request: TransferRequest;
+  /** Set once a sum did not fit: then the whole file is sent, without a basis. */
+  isSecondTry = false;
+  readonly #session: ReceiverSession;
+  #pieces: Buffer[] = [];
+  #outcome: { readonly error: unknown } | undefined;
+  #wake: (() => void) | undefined;
+  #abandoned = false;
+  #mustRepeat = false;
+
+  constructor(session: ReceiverSession, request: TransferRequest) {
+    this.#session = session;
+    this.request = request;
+  }
+
+  get isSettled(): boolean {
+    return this.#outcome !== undefined;
+  }
+
+  /**
+   * The content, in order. Throws `FileUnreadableError` where the other side does not give it, and
+   * `ContentToReadAgainError` where what came turned out wrong at its end; then it may be called once more.
+   */
+  async *pieces(): AsyncGenerator<Buffer, void, undefined> {
+    if (this.#mustRepeat) {
+      this.#mustRepeat = false;
+      this.#outcome = undefined;
+      this.#session.repeat(this);
+    }
+    let finished = false;
+    try {
+      for (;;) {
+        const piece = this.#pieces.shift();
+        if (piece !== undefined) {
+          this.#session.taken(piece.length);
+          yield piece;
+        } else if (this.#outcome === undefined) {
+          await new Promise<void>((resolve) => (this.#wake = resolve));
+        } else {
+          finished = true;
+          if (this.#outcome.error !== undefined) throw this.#outcome.error;
+          return;
+        }
+      }
+    } finally {
+      if (!finished) this.abandon();
+    }
+  }
+
+  /** Takes content that has come; false where nobody wants it any more. */
+  give(bytes: Buffer): boolean {
+    if (this.#abandoned) return false;
+    this.#pieces.push(bytes);
+    this.#wakeUp();
+    return true;
+  }
+
+  settle(error?: unknown): void {
+    if (this.#outcome !== undefined) return;
+    this.#outcome = { error };
+    this.#mustRepeat = error instanceof ContentToReadAgainError;
+    this.#wakeUp();
+  }
+
+  /** Forgets what has come, because it will come again. */
+  reset(): void {
+    for (const piece of this.#pieces) this.#session.taken(piece.length);
+    this.#pieces = [];
+  }
+
+  abandon(): void {
+    this.#abandoned = true;
+    this.reset();
+  }
+
+  #wakeUp(): void {
+    const wake = this.#wake;
+    this.#wake = undefined;
+    wake?.();
+  }
+}
+
+/** Something that was asked for; answers come in the order of asking. */
+interface Sent {
+  readonly index: number;
+  readonly transfer: Transfer | undefined;
+  /** Set of attributes whose values are asked for, or come because of an earlier request. */
+  readonly attributeSet: number;
+  readonly head: SumHead;
+  readonly basis: BasisReader | undefined;
+  /** It is asked for anew, so what comes is not wanted. */
+  superseded: boolean;
+  /** Whether its answer is awaited, is being read, or will not come because the sender said so. */
+  state: "awaited" | "coming" | "skipped";
+}
+
+type Wanted = { readonly transfer: Transfer } | { readonly index: number; readonly attributeSet: number };
+
+export interface ReceiverOptions {
+  readonly channel: Channel;
+  readonly agreement: Agreement;
+  readonly sums: StrongSums;
+  readonly received: ReceivedFileList;
+  /** Whether we started the other side (and it tells its statistics at the end), or it started us. */
+  readonly role: "client" | "server";
+  /** Nothing is transferred: the other side only tells its user what would be. */
+  readonly dryRun?: boolean;
+}
+
+export interface SenderStatistics {
+  readonly readBytes: number;
+  readonly writtenBytes: number;
+  readonly totalBytes: number;
+}
+
+export interface TransferCounts {
+  /** Bytes that came as they are, and that were taken from a basis. */
+  literalBytes: number;
+  matchedBytes: number;
+}
+
+/**
+ * The receiving half of a session after the list of files: generator and receiver of an rsync in one. Asks for files,
+ * with the sums of a basis where there is one, and puts together what comes.
+ *
+ * The sender answers strictly in the order of the requests, one file after another. So contents must be taken in the
+ * order in which they were asked for; as many as one likes may be asked for ahead, and that fills the line.
+ */
+export class ReceiverSession {
+  readonly counts: TransferCounts = { literalBytes: 0, matchedBytes: 0 };
+  readonly #options: ReceiverOptions;
+  readonly #channel: Channel;
+  readonly #tokens: TokenReader;
+  readonly #indexReader: IndexReader;
+  readonly #indexWriter: IndexWriter;
+  #wanted: Wanted[] = [];
+  #sent: Sent[] = [];
+  #sentHead = 0;
+  #bufferedBytes = 0;
+  #roomWanted: (() => void) | undefined;
+  #workWanted: (() => void) | undefined;
+  #idleWanted: (() => void) | undefined;
+  /** A request is being written: it is neither among the wanted any more nor all sent. */
+  #isAsking = false;
+  #donesLeft = 0;
+  #failure: unknown;
+  #receiving: Promise<void> | undefined;
+  readonly #attributeValues = new Map<number, Map<number, Buffer>>();
+  #attributeBytes = 0;
+  readonly #requestedSets = new Set<number>();
+  /** The latest complaints of the sender, to tell why a file did not come. */
+  readonly #complaints: string[] = [];
+
+  constructor(options: ReceiverOptions) {
+    const { channel, agreement } = options;
+    this.#options = options;
+    this.#channel = channel;
+    this.#tokens = openTokenReader(channel.input, agreement.compression, agreement.protocol);
+    this.#indexReader = new IndexReader(agreement.protocol);
+    this.#indexWriter = new IndexWriter(agreement.protocol);
+    channel.onNoSend = (index) => this.#notSent(index);
+    channel.expectsInput = false;
+  }
+
+  /** Begins to send requests and to take answers. What fails then fails every transfer. */
+  start(): void {
+    const failed = (error: unknown): void => this.#fail(error);
+    this.#receiving = this.#receive();
+    this.#receiving.catch(failed);
+    this.#sendRequests().catch(failed);
+  }
+
+  /** A complaint of the sender, as it came. */
+  complained(text: string): void {
+    this.#complaints.push(text);
+    if (this.#complaints.length > 64) this.#complaints.shift();
+  }
+
+  /** Asks for the content of a file. */
+  request(request: TransferRequest): Transfer {
+    const transfer = new Transfer(this, request);
+    if (this.#failure !== undefined) transfer.settle(this.#failure);
+    else this.#want({ transfer });
+    return transfer;
+  }
+
+  /** Asks for the values of the long attributes in a set of a file, if they were not asked for before. */
+  requestAttributes(index: number, attributeSet: number): void {
+    if (this.#requestedSets.has(attributeSet)) return;
+    this.#requestedSets.add(attributeSet);
+    this.#want({ index, attributeSet });
+  }
+
+  /** Whether nothing is under way, and nothing has failed. */
+  get isAnswered(): boolean {
+    return (
+      this.#failure === undefined &&
+      !this.#isAsking &&
+      this.#wanted.length === 0 &&
+      this.#sentHead === this.#sent.length
+    );
+  }
+
+  /** Resolves when all that was asked for has been answered. */
+  async answered(): Promise<void> {
+    while (!this.isAnswered) {
+      if (this.#failure !== undefined) throw this.#failure;
+      await new Promise<void>((resolve) => (this.#idleWanted = resolve));
+    }
+  }
+
+  /** The value of a long attribute, if it has come. */
+  attributeValue(attributeSet: number, attribute: WireAttribute): Buffer | undefined {
+    return this.#attributeValues.get(attributeSet)?.get(attribute.number);
+  }
+
+  /** Ends the session in good order, after everything was taken. Resolves with what the sender counted, if it tells. */
+  async finish(): Promise<SenderStatistics | undefined> {
+    await this.answered();
+    const { protocol } = this.#options.agreement;
+    // Three phases: files, files once more, late updates. With protocol 31 a fourth, for late deletions.
+    for (let phase = 0; phase < (protocol >= 31 ? 4 : 3); phase++) this.#indexWriter.write(this.#channel.output, INDEX_DONE);
+    this.#donesLeft = 3;
+    this.#channel.expectsInput = true;
+    await this.#channel.flush();
+    await this.#receiving;
+    const statistics = this.#options.role === "client" ? await this.#readStatistics() : undefined;
+    return statistics;
+  }
+
+  /** The last word, after which the other side ends well. Until then it can still be told that all was in vain. */
+  async sayGoodbye(): Promise<void> {
+    const { protocol } = this.#options.agreement;
+    if (protocol >= 31) {
+      const last = await this.#indexReader.read(this.#channel.input);
+      if (last !== INDEX_DONE) throw new RsyncProtocolError("rsync protocol: something else than the end came at the end");
+    }
+    this.#indexWriter.write(this.#channel.output, INDEX_DONE);
+    await this.#channel.flush();
+    this.#tokens.close();
+  }
+
+  close(): void {
+    this.#fail(new RsyncFailedError("the session was closed", RSYNC_EXIT.stream));
+    this.#tokens.close();
+  }
+
+  /** Called by transfers: room for more. */
+  taken(bytes: number): void {
+    this.#bufferedBytes -= bytes;
+    if (this.#bufferedBytes < BUFFER_BYTES) {
+      const wake = this.#roomWanted;
+      this.#roomWanted = undefined;
+      wake?.();
+    }
+  }
+
+  /**
+   * Called by a transfer whose content must come again, before anything else, because its taker waits for it. What has
+   * been asked for after it and has not come whole is dropped when it comes, and asked for once more.
+   */
+  repeat(transfer: Transfer): void {
+    if (this.#failure !== undefined) return transfer.settle(this.#failure);
+    const again: Wanted[] = [{ transfer }];
+    for (const sent of this.#sent.slice(this.#sentHead)) {
+      if (sent.transfer === undefined || sent.superseded || sent.transfer.isSettled) continue;
+      sent.superseded = true;
+      sent.transfer.reset();
+      again.push({ transfer: sent.transfer });
+    }
+    this.#wanted = [...again, ...this.#wanted];
+    this.#wakeSender();
+  }
+
+  #want(wanted: Wanted): void {
+    this.#wanted.push(wanted);
+    this.#wakeSender();
+  }
+
+  #wakeSender(): void {
+    const wake = this.#workWanted;
+    this.#workWanted = undefined;
+    wake?.();
+  }
+
+  #wakeIdle(): void {
+    const wake = this.#idleWanted;
+    this.#idleWanted = undefined;
+    wake?.();
+  }
+
+  #fail(error: unknown): void {
+    if (this.#failure !== undefined) return;
+    this.#failure = error;
+    for (const sent of this.#sent.slice(this.#sentHead)) sent.transfer?.settle(error);
+    for (const wanted of this.#wanted) if ("transfer" in wanted) wanted.transfer.settle(error);
+    this.#wanted = [];
+    this.#sent = [];
+    this.#sentHead = 0;
+    this.#wakeSender();
+    this.#wakeIdle();
+    this.taken(0);
+    this.#channel.fail(error);
+  }
+
+  // ---- asking
+
+  async #sendRequests(): Promise<void> {
+    for (;;) {
+      let next = this.#wanted.shift();
+      while (next === undefined) {
+        if (this.#failure !== undefined) return;
+        await this.#channel.flush();
+        if (this.#wanted.length === 0) await new Promise<void>((resolve) => (this.#workWanted = resolve));
+        next = this.#wanted.shift();
+      }
+      if (this.#failure !== undefined) return;
+      this.#isAsking = true;
+      if ("transfer" in next) await this.#sendTransferRequest(next.transfer);
+      else this.#sendAttributeRequest(next.index, next.attributeSet);
+      this.#isAsking = false;
+      this.#wakeIdle();
+      if (this.#channel.output.length > REQUEST_BYTES) await this.#channel.flush();
+    }
+  }
+
+  #sendAttributeRequest(index: number, attributeSet: number): void {
+    this.#noteSent({ index, attributeSet });
+    const { output } = this.#channel;
+    this.#indexWriter.write(output, index);
+    output.shortInt(ITEM.reportXattrs);
+    writeAttributeRequest(output, this.#abbreviated(attributeSet));
+  }
+
+  async #sendTransferRequest(transfer: Transfer): Promise<void> {
+    const { agreement, sums, dryRun } = this.#options;
+    const { index, entry, itemFlags, openBasis } = transfer.request;
+    const opened = transfer.isSecondTry || dryRun === true ? undefined : await orNothing(openBasis);
+    const head = opened === undefined ? NO_SUMS : sumHeadFor(opened.sizeBytes, agreement.protocol, sums.lengthBytes);
+    const basis = opened === undefined || head.count === 0 ? undefined : new BasisReader(opened);
+    const attributeSet = this.#options.received.list.xattrs.get(entry) - 1;
+    const abbreviated = attributeSet < 0 ? [] : this.#abbreviated(attributeSet);
+    const asksAttributes = abbreviated.length > 0 && !this.#attributeValues.has(attributeSet);
+    this.#noteSent({ index, transfer, attributeSet: asksAttributes ? attributeSet : -1, head, basis });
+    const { output } = this.#channel;
+    this.#indexWriter.write(output, index);
+    output.shortInt(ITEM.transfer | (itemFlags ?? 0) | (asksAttributes ? ITEM.reportXattrs : 0));
+    if (asksAttributes) {
+      // A set may be asked for only once; where the file that it was asked for with did not come, it comes with the next.
+      writeAttributeRequest(output, this.#requestedSets.has(attributeSet) ? [] : abbreviated);
+      this.#requestedSets.add(attributeSet);
+    }
+    if (dryRun === true) return;
+    writeSumHead(output, head);
+    if (basis !== undefined) await this.#sendBlockSums(head, basis);
+    if (agreement.protocol < 30) this.#sendFence(index);
+  }
+
+  async #sendBlockSums(head: SumHead, basis: BasisReader): Promise<void> {
+    let unreadable: Uint8Array | undefined;
+    for (let block = 0; block < head.count; block++) {
+      const length = blockLengthAt(head, block);
+      const bytes: Uint8Array =
+        unreadable ??
+        (await basis.range(block * head.blockBytes, length).catch(() => {
+          // As many sums as were announced must follow. If the sender finds this in the file after all, its content is
+          // found to be wrong, and sent whole.
+          unreadable = new Uint8Array(length);
+          return unreadable;
+        }));
+      writeBlockSum(this.#channel.output, this.#options.sums, head, bytes);
+      if (this.#channel.output.length > REQUEST_BYTES) await this.#channel.flush();
+    }
+  }
+
+  /**
+   * Before protocol 30 a sender does not say when it skips a file. An item without a transfer, which it sends back at
+   * once, tells that what was asked before will not come any more.
+   */
+  #sendFence(index: number): void {
+    this.#noteSent({ index, attributeSet: -1 });
+    this.#indexWriter.write(this.#channel.output, index);
+    this.#channel.output.shortInt(ITEM.reportTime);
+  }
+
+  #noteSent(sent: Pick<Sent, "index" | "attributeSet"> & Partial<Sent>): void {
+    this.#sent.push({ transfer: undefined, head: NO_SUMS, basis: undefined, superseded: false, state: "awaited", ...sent });
+    this.#channel.expectsInput = true;
+  }
+
+  #abbreviated(attributeSet: number): WireAttribute[] {
+    return this.#options.received.xattrs.sets[attributeSet].filter(isAbbreviated);
+  }
+
+  // ---- receiving
+
+  async #receive(): Promise<void> {
+    for (;;) {
+      const index = await this.#indexReader.read(this.#channel.input);
+      if (index === INDEX_DONE) {
+        if (this.#donesLeft === 0) throw new RsyncProtocolError("rsync protocol: the sender ends a phase before its time");
+        if (--this.#donesLeft === 0) return;
+        continue;
+      }
+      await this.#receiveItem(index);
+    }
+  }
+
+  /** The request that an item answers. The sender leaves out what it cannot send, and keeps the order. */
+  #answeredBy(index: number, isTransfer: boolean): Sent {
+    for (;;) {
+      const sent = this.#sent[this.#sentHead];
+      if (sent === undefined) throw new RsyncProtocolError(`rsync protocol: file ${index} comes without being asked for`);
+      if (sent.state === "awaited" && sent.index === index && (sent.transfer !== undefined) === isTransfer) return sent;
+      if (sent.transfer === undefined) {
+        throw new RsyncProtocolError(`rsync protocol: file ${index} comes where file ${sent.index} should`);
+      }
+      if (!sent.superseded) this.#settleAsMissing(sent.transfer);
+      this.#advance();
+    }
+  }
+
+  #advance(): void {
+    do this.#sentHead++;
+    while (this.#sentHead < this.#sent.length && this.#sent[this.#sentHead].state === "skipped");
+    if (this.#sentHead === this.#sent.length) {
+      this.#sent = [];
+      this.#sentHead = 0;
+      this.#channel.expectsInput = this.#donesLeft > 0;
+      this.#wakeIdle();
+    } else if (this.#sentHead > 4096) {
+      this.#sent.splice(0, this.#sentHead);
+      this.#sentHead = 0;
+    }
+  }
+
+  async #receiveItem(index: number): Promise<void> {
+    const { input } = this.#channel;
+    const { agreement, sums, dryRun } = this.#options;
+    const item: ItemHead = await input.decode(readItemHead);
+    const isTransfer = (item.flags & ITEM.transfer) !== 0;
+    const sent = this.#answeredBy(index, isTransfer);
+    sent.state = "coming";
+    if (item.flags & ITEM.reportXattrs) {
+      if (sent.attributeSet < 0) throw new RsyncProtocolError("rsync protocol: attributes come without being asked for");
+      await this.#receiveAttributeValues(sent.attributeSet);
+    }
+    if (sent.transfer !== undefined && dryRun !== true) {
+      const head = await input.decode((from) => readSumHead(from, agreement.protocol, sums.lengthBytes));
+      if (!sameHead(head, sent.head)) throw new RsyncProtocolError(`rsync protocol: file ${index} has other sums than ours`);
+      await this.#receiveContent(sent, sent.transfer);
+    } else {
+      sent.transfer?.settle();
+    }
+    this.#advance();
+  }
+
+  async #receiveAttributeValues(attributeSet: number): Promise<void> {
+    const set = this.#options.received.xattrs.sets[attributeSet];
+    const values = this.#attributeValues.get(attributeSet) ?? new Map<number, Buffer>();
+    this.#attributeValues.set(attributeSet, values);
+    for (let previous = 0; ; ) {
+      // An object, because `decode` takes undefined for "not yet".
+      const { next } = await this.#channel.input.decode((from) => ({ next: readAttributeValue(from, set, previous) }));
+      if (next === undefined) return;
+      previous = next.attribute.number;
+      if (this.#attributeBytes + next.value.length > MOST_ATTRIBUTE_BYTES) continue;
+      this.#attributeBytes += next.value.length;
+      values.set(next.attribute.number, next.value);
+    }
+  }
+
+  async #receiveContent(sent: Sent, transfer: Transfer): Promise<void> {
+    const { sums } = this.#options;
+    const file = sums.startFile();
+    const assembly = new FileAssembly(sent, file, this.counts, (bytes) => this.#give(sent, transfer, bytes));
+    await this.#tokens.readFile(assembly);
+    const busy = assembly.flushRun();
+    if (busy !== undefined) await busy;
+    const theirs = await this.#channel.input.decode((from) => from.copy(sums.lengthBytes));
+    if (sent.superseded) return;
+    if (!assembly.isBroken && theirs.equals(file.digest())) transfer.settle();
+    else this.#settleAsWrong(transfer);
+  }
+
+  #give(sent: Sent, transfer: Transfer, bytes: Buffer): void | Promise<void> {
+    if (sent.superseded || bytes.length === 0 || !transfer.give(bytes)) return undefined;
+    this.#bufferedBytes += bytes.length;
+    if (this.#bufferedBytes < BUFFER_BYTES) return undefined;
+    return new Promise((resolve) => (this.#roomWanted = resolve));
+  }
+
+  #settleAsWrong(transfer: Transfer): void {
+    const { path } = transfer.request;
+    if (transfer.isSecondTry) {
+      transfer.settle(new FileUnreadableError(`${path} could not be read to its end, or was changed while it was sent`));
+    } else {
+      transfer.isSecondTry = true;
+      transfer.settle(new ContentToReadAgainError(`${path} came with a sum that does not fit`));
+    }
+  }
+
+  #notSent(index: number): void {
+    const place = this.#sent.findIndex(
+      (each, at) => at >= this.#sentHead && each.state === "awaited" && each.index === index && each.transfer !== undefined,
+    );
+    if (place < 0) return;
+    const sent = this.#sent[place];
+    sent.state = "skipped";
+    if (sent.transfer !== undefined && !sent.superseded) this.#settleAsMissing(sent.transfer);
+    if (place === this.#sentHead) this.#advance();
+  }
+
+  #settleAsMissing(transfer: Transfer): void {
+    const { path } = transfer.request;
+    const complaint = this.#complaints.findLast((text) => text.includes(path));
+    transfer.settle(new FileUnreadableError(complaint ?? `${path} was not sent: it went away, or cannot be read there`));
+  }
+
+  async #readStatistics(): Promise<SenderStatistics> {
+    const { protocol } = this.#options.agreement;
+    return this.#channel.input.decode((from) => {
+      const number = (): number => (protocol >= 30 ? from.varlong(3) : from.longInt());
+      const [readBytes, writtenBytes, totalBytes] = [number(), number(), number()];
+      // How long the list took to build and to send.
+      number();
+      number();
+      return { readBytes, writtenBytes, totalBytes };
+    });
+  }
+}
+
+function sameHead(a: SumHead, b: SumHead): boolean {
+  return (
+    a.count === b.count &&
+    a.blockBytes === b.blockBytes &&
+    a.strongBytes === b.strongBytes &&
+    a.remainderBytes === b.remainderBytes
+  );
+}
+
+/** A basis only saves bytes: where it cannot be had, the file is sent whole. */
+async function orNothing(openBasis: TransferRequest["openBasis"]): Promise<Basis | undefined> {
+  try {
+    return await openBasis?.();
+  } catch {
+    return undefined;
+  }
+}
+
+/** Puts a file together, and sums it up. Matched blocks that lie side by side in the basis are read as one. */
+class FileAssembly implements TokenSink {
+  readonly #sent: Sent;
+  readonly #sum: RunningSum;
+  readonly #counts: TransferCounts;
+  readonly #give: (bytes: Buffer) => void | Promise<void>;
+  /** A part of the basis could not be read. */
+  isBroken = false;
+  #runStart = 0;
+  #runBytes = 0;
+
+  constructor(sent: Sent, sum: RunningSum, counts: TransferCounts, give: (bytes: Buffer) => void | Promise<void>) {
+    this.#sent = sent;
+    this.#sum = sum;
+    this.#counts = counts;
+    this.#give = give;
+  }
+
+  literal(bytes: Buffer): void | Promise<void> {
+    const busy = this.flushRun();
+    if (busy !== undefined) return busy.then(() => this.#take(bytes));
+    return this.#take(bytes);
+  }
+
+  #take(bytes: Buffer): void | Promise<void> {
+    this.#counts.literalBytes += bytes.length;
+    this.#sum.update(bytes);
+    return this.#give(bytes);
+  }
+
+  block(index: number): void | Promise<void> {
+    const { head, basis } = this.#sent;
+    if (basis === undefined || index >= head.count) {
+      throw new RsyncProtocolError(`rsync protocol: there is no block ${index} of the file that is updated`);
+    }
+    const start = index * head.blockBytes;
+    const length = blockLengthAt(head, index);
+    this.#counts.matchedBytes += length;
+    const isNext = this.#runBytes > 0 && start === this.#runStart + this.#runBytes;
+    if (isNext && this.#runBytes + length <= LONGEST_RUN_BYTES) {
+      this.#runBytes += length;
+      return undefined;
+    }
+    const busy = this.flushRun();
+    this.#runStart = start;
+    this.#runBytes = length;
+    return busy;
+  }
+
+  async blockContent(index: number): Promise<Uint8Array> {
+    const { head, basis } = this.#sent;
+    if (basis === undefined || index >= head.count) throw new RsyncProtocolError(`rsync protocol: there is no block ${index}`);
+    return basis.range(index * head.blockBytes, blockLengthAt(head, index));
+  }
+
+  flushRun(): void | Promise<void> {
+    const { basis } = this.#sent;
+    if (this.#runBytes === 0 || basis === undefined) return undefined;
+    const [start, length] = [this.#runStart, this.#runBytes];
+    this.#runBytes = 0;
+    return basis.range(start, length).then(
+      (bytes) => {
+        this.#sum.update(bytes);
+        return this.#give(Buffer.from(bytes));
+      },
+      () => {
+        this.isBroken = true;
+      },
+    );
+  }
+}
+
+/** Whether a text from the other side tells of something that went wrong, and not just of what it does. */
+export function isComplaint(kind: number): boolean {
+  return (
+    kind === MESSAGE.transferError || kind === MESSAGE.error || kind === MESSAGE.warning || kind === MESSAGE.utf8Error
+  );
+}
+
+/** What `IO_ERROR` bits mean, for a person. */
+export function ioErrorWords(ioErrors: number): string {
+  const words: string[] = [];
+  if (ioErrors & IO_ERROR.general) words.push("some files could not be read");
+  if (ioErrors & IO_ERROR.vanished) words.push("some files vanished");
+  if (ioErrors & IO_ERROR.deleteLimit) words.push("the limit of deletions was reached");
+  return words.join(", ");
+}

@@ -1,0 +1,67 @@
+import { spawn } from "node:child_process";
+import { shellCommand } from "./remote-command.ts";
+import type { Transport } from "./protocol/channel.ts";
+
+/** How to reach a host. */
+export interface RemoteShell {
+  /** The remote shell and its own arguments: `["ssh", "-p", "2222"]`. */
+  readonly command: readonly string[];
+}
+
+export interface SshOptions {
+  readonly port?: number | undefined;
+  readonly identityFile?: string | undefined;
+  /** Never ask for a password or a host key: for runs that nobody watches. */
+  readonly batch?: boolean;
+}
+
+/** OpenSSH, which notices within a few minutes when the other end has gone. */
+export function openSsh(options: SshOptions = {}): RemoteShell {
+  const command = ["ssh", "-oServerAliveInterval=30", "-oServerAliveCountMax=6", "-x", "-a", "-T"];
+  if (options.batch === true) command.push("-oBatchMode=yes");
+  if (options.port !== undefined) command.push("-p", String(options.port));
+  if (options.identityFile !== undefined) command.push("-oIdentitiesOnly=yes", "-i", options.identityFile);
+  return { command };
+}
+
+export interface RemoteProcess {
+  readonly transport: Transport;
+  /** How it ended: its exit status, 125 where it was killed, 127 where it could not be started. */
+  readonly exited: Promise<number>;
+  /** The last of what it said beside the protocol. */
+  readonly complaints: () => string;
+  readonly kill: () => void;
+}
+
+const KEPT_COMPLAINT_BYTES = 8 * 1024;
+
+/** Starts `words` on the host through the remote shell. */
+export function startRemote(shell: RemoteShell, login: string, words: readonly string[]): RemoteProcess {
+  // `--` ends ssh's options, so that no name of a host can be one.
+  const isSsh = /(?:^|\/)ssh$/.test(shell.command[0]);
+  return startProcess([...shell.command, ...(isSsh ? ["--"] : []), login, shellCommand(words)]);
+}
+
+/** Starts a program here, as if it were there. */
+export function startProcess(words: readonly string[]): RemoteProcess {
+  const [program, ...args] = words;
+  const child = spawn(program, args, { stdio: ["pipe", "pipe", "pipe"] });
+  let complaints = Buffer.alloc(0);
+  child.stderr.on("data", (chunk: Buffer) => {
+    complaints = Buffer.concat([complaints, chunk]).subarray(-KEPT_COMPLAINT_BYTES);
+  });
+  child.stderr.on("error", () => undefined);
+  const exited = new Promise<number>((resolve) => {
+    child.on("error", (error) => {
+      complaints = Buffer.from(`${program}: ${error.message}`);
+      resolve(127);
+    });
+    child.on("close", (exitCode) => resolve(exitCode ?? 125));
+  });
+  return {
+    transport: { input: child.stdout, output: child.stdin },
+    exited,
+    complaints: () => complaints.toString("utf8").trim(),
+    kill: () => void child.kill("SIGTERM"),
+  };
+}

@@ -1,0 +1,255 @@
+import type { RawPath } from "../../platform/raw-path.ts";
+import type { ReportProblem, Source } from "../source.ts";
+import { problemFromComplaint } from "./complaints.ts";
+import { listedSource } from "./listed-source.ts";
+import type { Basis } from "./protocol/basis.ts";
+import { Channel } from "./protocol/channel.ts";
+import { openStrongSums } from "./protocol/checksums.ts";
+import { receiveFileList } from "./protocol/file-list-decoder.ts";
+import type { FileListForm, ReceivedFileList } from "./protocol/file-list-decoder.ts";
+import { orderFiles } from "./protocol/file-order.ts";
+import { greetAsClient } from "./protocol/handshake.ts";
+import type { Agreement } from "./protocol/handshake.ts";
+import { ReceiverSession, ioErrorWords, isComplaint } from "./protocol/receiver.ts";
+import { RSYNC_EXIT, RsyncFailedError, RsyncProtocolError, rsyncExitWords } from "./protocol/rsync-error.ts";
+import { pullArguments } from "./remote-command.ts";
+import type { PullProfile } from "./remote-command.ts";
+import { startProcess, startRemote } from "./remote-process.ts";
+import type { RemoteProcess, RemoteShell } from "./remote-process.ts";
+
+export interface RsyncSourceOptions {
+  /** How to reach the host; undefined to start an rsync on this machine. */
+  readonly remote: { readonly shell: RemoteShell; readonly login: string } | undefined;
+  /** Absolute paths there, or relative to the login's home folder; see `normaliseRemotePath`. */
+  readonly paths: readonly string[];
+  readonly oneFileSystem?: boolean;
+  /** Compress what travels, with the best that both know. */
+  readonly compress?: boolean;
+  /** rsync's filter rules, first match wins: `- *.o`, `+ /home/ann/`. What they exclude is not even listed. */
+  readonly filters?: readonly string[];
+  /** By default "full" is tried, and "plain" where that is refused. */
+  readonly profile?: PullProfile;
+  /** Name or path of rsync there. */
+  readonly rsyncProgram?: string;
+  /** For tests of older protocols. */
+  readonly newestProtocol?: number;
+  readonly silenceMs?: number;
+  readonly mostFiles?: number;
+  /** The last version of a file at a path of the snapshot, so that only what has changed in it must travel. */
+  readonly previous?: (path: RawPath) => Promise<Basis | undefined>;
+  readonly onProblem: ReportProblem;
+  /** Lines that the other side means for a person and that are no complaints. */
+  readonly onNote?: (text: string) => void;
+}
+
+export interface RsyncSource extends Source {
+  /** Names of owners on the host, by number; empty where it did not send them. */
+  readonly users: ReadonlyMap<number, string>;
+  readonly groups: ReadonlyMap<number, string>;
+  readonly agreement: Agreement;
+  readonly traffic: () => RsyncTraffic;
+}
+
+export interface RsyncTraffic {
+  /** Bytes that came, and that we sent. */
+  readonly receivedBytes: number;
+  readonly sentBytes: number;
+  /** Of files' contents: as they are, and taken from their last version. */
+  readonly literalBytes: number;
+  readonly matchedBytes: number;
+}
+
+const SILENCE_MS = 30 * 60 * 1000;
+const KEEP_ALIVE_MS = 15 * 1000;
+const MOST_FILES = 20_000_000;
+/** How long the other side may take to say goodbye. */
+const GOODBYE_MS = 10 * 1000;
+
+/**
+ * What a host shows that has nothing but rsync and sshd. Starts `rsync --server --sender` there, and resolves when it
+ * has sent its list of files. Throws `RsyncFailedError` where it cannot be reached or refuses, `RsyncProtocolError` where
+ * it lies.
+ */
+export async function openRsyncSource(options: RsyncSourceOptions): Promise<RsyncSource> {
+  if (options.profile !== undefined) return pull(options, options.profile);
+  try {
+    return await pull(options, "full");
+  } catch (error) {
+    if (!(error instanceof RefusedAtStart)) throw error;
+    try {
+      return await pull(options, "plain");
+    } catch {
+      throw error;
+    }
+  }
+}
+
+/** The other side ended before it said a word of the protocol: a forced command that wants another one, perhaps. */
+class RefusedAtStart extends RsyncFailedError {}
+
+async function pull(options: RsyncSourceOptions, profile: PullProfile): Promise<RsyncSource> {
+  const listedMs = Date.now();
+  const remote = start(options, profile);
+  const channel = new Channel(remote.transport);
+  channel.watch(options.silenceMs ?? SILENCE_MS, KEEP_ALIVE_MS);
+  try {
+    return await openSession(options, profile, remote, channel, listedMs);
+  } catch (error) {
+    channel.close();
+    remote.kill();
+    throw await explain(error, options, remote, channel);
+  }
+}
+
+function start(options: RsyncSourceOptions, profile: PullProfile): RemoteProcess {
+  const words = pullArguments(
+    {
+      paths: options.paths,
+      oneFileSystem: options.oneFileSystem ?? false,
+      compress: options.compress ?? false,
+      profile,
+    },
+    options.rsyncProgram,
+  );
+  return options.remote === undefined ? startProcess(words) : startRemote(options.remote.shell, options.remote.login, words);
+}
+
+async function openSession(
+  options: RsyncSourceOptions,
+  profile: PullProfile,
+  remote: RemoteProcess,
+  channel: Channel,
+  listedMs: number,
+): Promise<RsyncSource> {
+  const { onProblem } = options;
+  const agreement = await greetAsClient(channel, {
+    newestProtocol: options.newestProtocol,
+    negotiateCompression: (options.compress ?? false) && profile === "full",
+  });
+  const sums = await openStrongSums(agreement.checksum, agreement.seed);
+  const said = { session: undefined as ReceiverSession | undefined, complaints: 0 };
+  channel.onText = (kind, bytes) => {
+    for (const line of bytes.toString("utf8").split("\n")) {
+      if (line.trim() === "") continue;
+      if (!isComplaint(kind)) options.onNote?.(line);
+      // Once contents are asked for, a complaint is about one of them, and told when that one is missed.
+      else if (said.session !== undefined) said.session.complained(line);
+      else if (said.complaints++ < MOST_COMPLAINTS) onProblem(problemFromComplaint(line));
+    }
+  };
+  channel.multiplexInput();
+  if (agreement.protocol >= 30) channel.multiplexOutput();
+  sendFilters(channel, options.filters ?? []);
+  await channel.flush();
+  const received = await receiveFileList(channel.input, listForm(agreement, profile), options.mostFiles ?? MOST_FILES);
+  if (received.list.count === 0) throw nothingThere(options);
+  if ((received.ioErrors | channel.ioErrors) !== 0 && said.complaints === 0) {
+    onProblem({ path: "" as RawPath, during: "list", error: new Error(ioErrorWords(received.ioErrors | channel.ioErrors)) });
+  }
+  refuseMixedTops(received);
+  const order = orderFiles(received.list);
+  const session = new ReceiverSession({ channel, agreement, sums, received, role: "client" });
+  said.session = session;
+  session.start();
+  return {
+    ...listedSource({ received, order, session, onProblem, previous: options.previous, listedMs }),
+    users: received.users,
+    groups: received.groups,
+    agreement,
+    traffic: () => ({ receivedBytes: channel.receivedBytes, sentBytes: channel.sentBytes, ...session.counts }),
+    close: () => close(session, channel, remote),
+  };
+}
+
+const MOST_COMPLAINTS = 10_000;
+
+function listForm(agreement: Agreement, profile: PullProfile): FileListForm {
+  const full = profile === "full";
+  return {
+    protocol: agreement.protocol,
+    varintFlags: agreement.varintFlags,
+    safeFileList: agreement.safeFileList,
+    sendsIdZeroNames: agreement.sendsIdZeroNames,
+    numericIds: !full,
+    relative: true,
+    owners: true,
+    groups: true,
+    devices: true,
+    specials: true,
+    symlinks: true,
+    hardLinks: full,
+    acls: full,
+    xattrs: full,
+    accessTimes: false,
+    creationTimes: false,
+    checksumBytes: 0,
+  };
+}
+
+function sendFilters(channel: Channel, filters: readonly string[]): void {
+  for (const rule of filters) {
+    const bytes = Buffer.from(rule);
+    channel.output.int32(bytes.length);
+    channel.output.raw(bytes);
+  }
+  channel.output.int32(0);
+}
+
+/** We ask for absolute paths, or for relative ones; a list that has both would name two things alike. */
+function refuseMixedTops({ list }: ReceivedFileList): void {
+  if (list.absoluteTop() === undefined) return;
+  for (let entry = 0; entry < list.count; entry++) {
+    if (list.parentOf(entry) === 0) throw new RsyncProtocolError("the other side lists absolute and relative paths");
+  }
+}
+
+function nothingThere(options: RsyncSourceOptions): RsyncFailedError {
+  return new RsyncFailedError(`there is nothing to save at ${options.paths.join(", ")}`, RSYNC_EXIT.partial, {
+    hint: "Check the paths for typing errors, and whether the login may read them.",
+  });
+}
+
+async function close(session: ReceiverSession, channel: Channel, remote: RemoteProcess): Promise<void> {
+  const goodbye = async (): Promise<void> => {
+    if (!session.isAnswered) return;
+    await session.finish();
+    await session.sayGoodbye();
+    await channel.end();
+    await remote.exited;
+  };
+  await Promise.race([goodbye().catch(() => undefined), after(GOODBYE_MS)]);
+  session.close();
+  channel.close();
+  remote.kill();
+  await remote.exited;
+}
+
+function after(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms).unref());
+}
+
+/** An error of the connection, with what the other side and ssh have to say about it. */
+async function explain(
+  error: unknown,
+  options: RsyncSourceOptions,
+  remote: RemoteProcess,
+  channel: Channel,
+): Promise<unknown> {
+  if (!(error instanceof RsyncFailedError) || error.rsyncExitCode !== RSYNC_EXIT.stream) return error;
+  const exitCode = await Promise.race([remote.exited, after(GOODBYE_MS).then(() => 0)]);
+  const where = options.remote?.login ?? "here";
+  const said = remote.complaints();
+  const last = said === "" ? "" : `: ${said.split("\n").slice(-3).join("; ")}`;
+  if (exitCode === 255 && options.remote !== undefined) {
+    return new RsyncFailedError(`cannot log in to ${where} with ssh${last}`, exitCode, { cause: error });
+  }
+  if (exitCode === 127) {
+    return new RsyncFailedError(`rsync could not be started on ${where}${last}`, exitCode, {
+      cause: error,
+      hint: "install rsync there",
+    });
+  }
+  const words = exitCode === 0 ? error.message : `rsync on ${where} ended: ${rsyncExitWords(exitCode)}`;
+  const Kind = channel.receivedBytes === 0 ? RefusedAtStart : RsyncFailedError;
+  return new Kind(words + last, exitCode === 0 ? RSYNC_EXIT.stream : exitCode, { cause: error });
+}
