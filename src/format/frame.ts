@@ -195,8 +195,8 @@ function decompress(compression: number, payload: Buffer, rawLength: number, wha
     raw = payload;
   } else if (compression === 1) {
     try {
-      // One output buffer of the right size instead of many of 16 KiB that are then joined.
-      const chunkSize = Math.max(rawLength, 64);
+      // One output buffer instead of many of 16 KiB that are then joined; a full one would make zlib ask for another.
+      const chunkSize = Math.max(rawLength + 1, 64);
       raw = zstdDecompressSync(payload, { chunkSize, maxOutputLength: Math.max(rawLength, 1) });
     } catch (cause) {
       throw damaged(what, `it does not decompress (${messageOf(cause)})`, cause);

@@ -282,6 +282,15 @@ test("an index that claims more than it can hold takes no memory for it", () => 
   }
 });
 
+test("a section whose length does not fit its number of blobs is refused before it is opened", () => {
+  const section = sealBlobSection(INDEX_KEY, REPOSITORY, entriesOf(BLOBS, NAMES));
+  for (const blobCount of [0, 2, 4, 2 ** 32 - 1]) {
+    const bytes = encodeOne([], [{ ...section, blobCount }]);
+    assert.throws(() => decodeIndex(bytes), /blobs cannot be sealed in 94 bytes/);
+    assert.throws(() => openBlobSection(INDEX_KEY, REPOSITORY, { ...section, blobCount }), /cannot be in 94 bytes/);
+  }
+});
+
 test("frames with gaps, of unknown origin or beyond their pack are refused", () => {
   const [first, second] = PACK.frames;
   const refused: [IndexPack, RegExp][] = [
