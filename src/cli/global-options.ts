@@ -2,7 +2,7 @@ import { counter, flag, negation, text } from "./command-spec.ts";
 
 /** Options that every command takes, before or after its name. */
 export const globalOptions = {
-  repo: text("-r, --repo <repository>", "repository: a folder", {
+  repo: text("-r, --repo <repository>", "repository: a folder, or sftp:user@host:/folder", {
     environment: "HOLDFAST_REPOSITORY",
     completes: "folder",
   }),

@@ -2,8 +2,7 @@
 import { readFile } from "node:fs/promises";
 import { messageOf, UsageError } from "../errors.ts";
 import { openRepository, readConfig, type Repository, type Unlock } from "../repository/repository.ts";
-import { openLocalStorage } from "../storage/local.ts";
-import type { Storage } from "../storage/storage.ts";
+import { openStorage } from "../storage/open.ts";
 import type { Context } from "./context.ts";
 import { readPassword } from "./password.ts";
 
@@ -24,7 +23,7 @@ export function repositoryOptions({ settings }: Context): RepositoryOptions {
 /** Throws `UsageError` where no repository is named. */
 export function requireRepository({ repo }: RepositoryOptions): string {
   if (repo !== undefined && repo !== "") return repo;
-  throw new UsageError("no repository is named", { hint: "use --repo FOLDER, or set HOLDFAST_REPOSITORY" });
+  throw new UsageError("no repository is named", { hint: "use --repo, or set HOLDFAST_REPOSITORY" });
 }
 
 /** Opens the repository that the command is about. `inputIsTaken`: standard input holds data, and so no password. */
@@ -37,15 +36,10 @@ export async function openFromOptions(
   options: RepositoryOptions,
   inputIsTaken = false,
 ): Promise<Repository> {
-  const storage = await openStorage(options);
+  const storage = await openStorage(requireRepository(options));
   // Before a password is asked for: it may be the wrong place.
   await readConfig(storage);
   return openRepository(storage, await readUnlock(context, options, inputIsTaken));
-}
-
-/** For commands that need no key. */
-export async function openStorage(options: RepositoryOptions): Promise<Storage> {
-  return openLocalStorage(requireRepository(options));
 }
 
 async function readUnlock(context: Context, options: RepositoryOptions, inputIsTaken: boolean): Promise<Unlock> {

@@ -42,7 +42,7 @@ async function passwordFromOptions(
   }
   if (passwordCommand !== undefined) return passwordFromCommand(passwordCommand, signal);
   if (passwordFile !== undefined) return passwordFromFile(passwordFile);
-  return process.env[variable];
+  return process.env[variable] || undefined;
 }
 
 async function passwordFromFile(file: string): Promise<string> {

@@ -66,7 +66,8 @@ async function writeFile(target: string, chunks: AsyncIterable<Uint8Array>): Pro
   done.catch(() => undefined);
   try {
     for await (const chunk of chunks) {
-      if (!stream.write(chunk)) await Promise.race([new Promise<void>((resolve) => stream.once("drain", () => resolve())), done]);
+      if (!stream.write(chunk))
+        await Promise.race([new Promise<void>((resolve) => stream.once("drain", () => resolve())), done]);
     }
     stream.end();
     await done;

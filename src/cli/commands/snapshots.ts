@@ -62,7 +62,11 @@ export function groupTitle({ host, paths, tags }: SnapshotGroup<ListedSnapshot>,
   return parts.length === 0 ? "" : ` for (${parts.join(", ")})`;
 }
 
-export function groupKey({ host, paths, tags }: SnapshotGroup<ListedSnapshot>): object {
+export function groupKey({ host, paths, tags }: SnapshotGroup<ListedSnapshot>): {
+  hostname: string;
+  paths: string[];
+  tags: readonly string[];
+} {
   return { hostname: host, paths: (paths as Snapshot["sealed"]["paths"]).map(displayPath), tags };
 }
 

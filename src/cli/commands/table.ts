@@ -9,9 +9,15 @@ import { dumpSpec } from "./dump.spec.ts";
 import { findSpec } from "./find.spec.ts";
 import { lsSpec } from "./ls.spec.ts";
 import { snapshotsSpec } from "./snapshots.spec.ts";
+import { forgetSpec } from "./forget.spec.ts";
+import { keyAddSpec, keyListSpec, keyPasswdSpec, keyRemoveSpec } from "./key.spec.ts";
+import { pruneSpec } from "./prune.spec.ts";
+import { statsSpec } from "./stats.spec.ts";
 import { versionSpec } from "./version.spec.ts";
 
-export const commandGroups: readonly CommandGroup[] = [];
+export const commandGroups: readonly CommandGroup[] = [
+  { name: "key", summary: "manage the keys that open the repository" },
+];
 
 export const commandEntries: readonly CommandEntry[] = [
   command(initSpec, () => import("./init.ts")),
@@ -20,7 +26,14 @@ export const commandEntries: readonly CommandEntry[] = [
   command(lsSpec, () => import("./ls.ts")),
   command(findSpec, () => import("./find.ts")),
   command(diffSpec, () => import("./diff.ts")),
+  command(statsSpec, () => import("./stats.ts")),
   command(dumpSpec, () => import("./dump.ts")),
+  command(forgetSpec, () => import("./forget.ts")),
+  command(pruneSpec, () => import("./prune.ts")),
+  command(keyListSpec, () => import("./key-list.ts")),
+  command(keyAddSpec, () => import("./key-add.ts")),
+  command(keyRemoveSpec, () => import("./key-remove.ts")),
+  command(keyPasswdSpec, () => import("./key-passwd.ts")),
   command(completionSpec, () => import("./completion.ts")),
   command(versionSpec, () => import("./version.ts")),
 ];
