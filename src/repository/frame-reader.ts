@@ -1,11 +1,12 @@
 import { createKeyedHash } from "../crypto/keyed-hash.ts";
 import { derivedKeys } from "../crypto/key-ring.ts";
 import { DamagedError, messageOf, ObjectMissingError } from "../errors.ts";
-import { type FrameBlobs, openFrame, openFrameKey, parseFrameBlobs } from "../format/frame.ts";
+import { type FrameBlobs, openFrame, parseFrameBlobs } from "../format/frame.ts";
 import { packObjectName } from "../format/pack.ts";
 import type { BlobId } from "../format/tree.ts";
 import type { BlobReader } from "./blob-reader.ts";
 import { locateBlob as locateInTable } from "./blob-table.ts";
+import { createFrameKeys } from "./frame-keys.ts";
 import type { FrameRow } from "./frame-table.ts";
 import { type LoadedIndex, loadIndex } from "./index-loader.ts";
 import { privateKeyOf, type Repository } from "./repository.ts";
@@ -45,19 +46,9 @@ export async function openFrameReader(repository: Repository, loaded?: LoadedInd
   const { storage, ring } = repository;
   const { data, tree } = derivedKeys(ring);
   const hashes = { data: createKeyedHash(data), tree: createKeyedHash(tree) };
-  const frameKeys = new Map<string, Buffer>();
+  const keyOf = createFrameKeys(privateKey, ring.repositoryId);
   const cache = createFrameCache(CACHED_FRAME_BYTES);
   let index = loaded ?? (await loadIndex(repository, { forWriting: false }));
-
-  function keyOf(origin: Buffer): Buffer {
-    const name = origin.latin1Slice();
-    let key = frameKeys.get(name);
-    if (key === undefined) {
-      key = openFrameKey(privateKey, origin, ring.repositoryId);
-      frameKeys.set(name, key);
-    }
-    return key;
-  }
 
   function locate(id: BlobId): BlobLocation {
     const location = locateInTable(index.blobs, id);

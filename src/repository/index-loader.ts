@@ -161,7 +161,7 @@ function insertSection(
 }
 
 /** Names of all packs in storage, in hex, with their sizes. */
-export async function listPacks(repository: Repository): Promise<Map<string, number>> {
+export async function listPacks(repository: Pick<Repository, "storage">): Promise<Map<string, number>> {
   const packs = new Map<string, number>();
   for await (const object of repository.storage.list(PREFIXES.pack)) {
     const name = parsePackObjectName(object.name);
