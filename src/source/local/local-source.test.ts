@@ -18,6 +18,7 @@ import { Worker } from "node:worker_threads";
 import fc from "fast-check";
 import { errnoOf, UsageError } from "../../errors.ts";
 import { atEnd } from "../../../test/support/at-end.ts";
+import { usedMemoryBytes } from "../../../test/support/heap.ts";
 import { isRoot, skipUnless } from "../../../test/support/requirements.ts";
 import { temporaryFolder } from "../../../test/support/temporary-folder.ts";
 import { setXattrAt } from "../../platform/extended-attributes.ts";
@@ -223,11 +224,10 @@ describe("a local source", () => {
       return count;
     };
     await walkOnce();
-    const before = process.memoryUsage().heapUsed;
+    const before = usedMemoryBytes();
     for (let round = 0; round < 50; round++) assert.ok((await walkOnce()) > 3000);
-    const grownBytes = process.memoryUsage().heapUsed - before;
-    // 150,000 entries are over 40 MiB.
-    assert.ok(grownBytes < 25 * 2 ** 20, `${grownBytes} bytes`);
+    const grownBytes = usedMemoryBytes() - before;
+    assert.ok(grownBytes < 2 * 2 ** 20, `${grownBytes} bytes`);
   });
 });
 
