@@ -19,7 +19,8 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   format: ["storage", "crypto", "platform"],
   repository: ["format", ...LOWEST],
   source: ["format", "platform", "wire"],
-  backup: ENGINE,
+  // A snapshot can be a source: for copies and repairs.
+  backup: ["browse", ...ENGINE],
   browse: ["repository", "format", "crypto", "platform"],
   // Restore stands on the snapshot view, which is browse's port.
   restore: ["browse", "format", "crypto", "platform"],

@@ -270,7 +270,8 @@ export async function backup(options: BackupOptions): Promise<BackupResult> {
     if (xattrs === undefined) {
       ({ xattrs } = source.details(entry));
       // Only reading a stream to its end tells how long it is.
-      stat = { ...stat, sizeBytes: blobsOfFile.reduce((sum, blob) => sum + blob.lengthBytes, 0) };
+      const parts = [...blobsOfFile, ...holes];
+      stat = { ...stat, sizeBytes: parts.reduce((sum, part) => sum + part.lengthBytes, 0) };
     }
     const content = listContent(blobsOfFile, storeTree);
     const made = treeEntryOf({ name: entry.name, stat, xattrs, target: undefined, hardLink, ...content, holes });

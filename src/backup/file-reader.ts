@@ -117,7 +117,8 @@ export function createFileReader(pool: WorkerPool, source: Source): FileReader {
       if (error instanceof FileUnreadableError) return failed("read", error);
       throw error;
     }
-    return stream.end();
+    const result = await stream.end();
+    return "failure" in result ? result : { ...result, holes: streamed.holes ?? [] };
   }
 
   return {

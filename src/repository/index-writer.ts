@@ -11,6 +11,8 @@ import type { Repository } from "./repository.ts";
 export interface IndexWriter {
   add(pack: StoredPack): Promise<void>;
   flush(): Promise<void>;
+  /** Names of the indexes that were written. */
+  written(): ReadonlySet<string>;
 }
 
 const BLOBS_PER_INDEX = 250_000;
@@ -18,13 +20,14 @@ const BLOBS_PER_INDEX = 250_000;
 export function createIndexWriter(repository: Repository): IndexWriter {
   let packs: StoredPack[] = [];
   let blobs = 0;
+  const written = new Set<string>();
 
   async function flush(): Promise<void> {
     if (packs.length === 0) return;
     const listed = packs;
     packs = [];
     blobs = 0;
-    await storeIndex(repository, listed);
+    written.add(await storeIndex(repository, listed));
   }
 
   return {
@@ -34,6 +37,7 @@ export function createIndexWriter(repository: Repository): IndexWriter {
       if (blobs >= BLOBS_PER_INDEX) await flush();
     },
     flush,
+    written: () => written,
   };
 }
 

@@ -1,6 +1,6 @@
 import type { FileStat } from "../platform/file-stat.ts";
 import type { RawPath } from "../platform/raw-path.ts";
-import type { ExtendedAttribute } from "../format/tree.ts";
+import type { ExtendedAttribute, Hole } from "../format/tree.ts";
 
 /**
  * PORT: what is backed up. A walk of local folders, a command's output, an incoming rsync, a block device.
@@ -58,6 +58,8 @@ export interface LocalFile {
 /** Content that arrives through the main thread, in pieces of any size. */
 export interface StreamedFile {
   readonly kind: "stream";
+  /** Ranges that read as zeros and are not among the pieces; ascending. */
+  readonly holes?: readonly Hole[];
   readonly pieces: () => AsyncIterable<Uint8Array>;
 }
 

@@ -1,0 +1,241 @@
+import { checksum16, createKeyedHash, sha256Hex } from "../crypto/keyed-hash.ts";
+import { DamagedError, HoldfastError, messageOf } from "../errors.ts";
+import { decodeFrameHeader, FRAME_HEADER_BYTES, type FrameHeader, openFrame, parseFrameBlobs } from "../format/frame.ts";
+import { parseObjectName, PREFIXES } from "../format/names.ts";
+import {
+  decodeDirectory,
+  decodeTrailer,
+  openBlobList,
+  PACK_HEADER_BYTES,
+  PACK_TRAILER_BYTES,
+  packObjectName,
+  sealBlobList,
+} from "../format/pack.ts";
+import { createFrameKeys } from "./frame-keys.ts";
+import type { SealedFrame } from "./frame-writer.ts";
+import { rewriteIndexes } from "./index-compaction.ts";
+import { listPacks, loadIndex, readIndex, readPackBlobs } from "./index-loader.ts";
+import { createIndexWriter } from "./index-writer.ts";
+import { createPackWriter } from "./pack-writer.ts";
+import { type Repository, writerKeys } from "./repository.ts";
+import { notePruning } from "./running.ts";
+
+/**
+ * Puts a damaged repository in order. Nothing that can still be read is given up: new objects are durable before old ones
+ * go, and a damaged pack is kept aside under `damaged/`, where nobody reads it.
+ */
+export interface RepairOptions {
+  readonly onProblem: (object: string, message: string) => void;
+  readonly onStep?: ((step: string) => void) | undefined;
+}
+
+export interface IndexRepair {
+  /** Packs that the new indexes list. */
+  readonly packs: number;
+  /** Packs whose own directory is damaged: what an old index says of them was kept. */
+  readonly damagedPacks: number;
+  /** Old indexes that could not be read. */
+  readonly damagedIndexes: number;
+}
+
+/** Makes the indexes anew from the directories of the packs. */
+export async function repairIndex(repository: Repository, options: RepairOptions): Promise<IndexRepair> {
+  const note = await notePruning(repository.storage);
+  try {
+    return await rebuildIndexes(repository, options);
+  } finally {
+    await note.remove();
+  }
+}
+
+async function rebuildIndexes(repository: Repository, { onProblem, onStep }: RepairOptions): Promise<IndexRepair> {
+  const { storage } = repository;
+  const readable: string[] = [];
+  const unreadable: string[] = [];
+  for await (const { name } of storage.list(PREFIXES.index)) {
+    const parsed = parseObjectName(name);
+    if (parsed === undefined) continue;
+    try {
+      if (sha256Hex(await storage.get(name)) !== parsed.id) throw new DamagedError("its bytes do not match its name");
+      await readIndex(repository, name);
+      readable.push(name);
+    } catch (error) {
+      if (!(error instanceof HoldfastError)) throw error;
+      onProblem(name, messageOf(error));
+      unreadable.push(name);
+    }
+  }
+
+  onStep?.("reading the directories of all packs");
+  const damaged = new Set<string>();
+  const indexes = createIndexWriter(repository);
+  let packs = 0;
+  for (const [name, sizeBytes] of await listPacks(repository)) {
+    try {
+      await indexes.add(await readPackBlobs(repository, name, sizeBytes));
+      packs++;
+    } catch (error) {
+      if (!(error instanceof HoldfastError)) throw error;
+      onProblem(packObjectName(name), messageOf(error));
+      damaged.add(name);
+    }
+  }
+  await indexes.flush();
+  const added = indexes.written();
+
+  // The unreadable ones must go before anything that reads all indexes.
+  for (const name of unreadable) if (!added.has(name)) await storage.delete(name);
+  const old = readable.filter((name) => !added.has(name));
+  if (old.length > 0) {
+    const loaded = await loadIndex(repository, { forWriting: false, framesOnly: true });
+    await rewriteIndexes(repository, loaded.frames, old, (pack) => damaged.has(pack));
+  }
+  return { packs, damagedPacks: damaged.size, damagedIndexes: unreadable.length };
+}
+
+export interface PackRepair {
+  /** Packs that were damaged. */
+  readonly packs: number;
+  readonly savedFrames: number;
+  readonly savedBytes: number;
+}
+
+/**
+ * Looks at every byte of all packs, and copies out of damaged ones each frame that is still whole. With the private key it
+ * also finds frames whose pack has lost its directory.
+ */
+export async function repairPacks(repository: Repository, options: RepairOptions): Promise<PackRepair> {
+  const note = await notePruning(repository.storage);
+  try {
+    return await salvagePacks(repository, options);
+  } finally {
+    await note.remove();
+  }
+}
+
+async function salvagePacks(repository: Repository, { onProblem, onStep }: RepairOptions): Promise<PackRepair> {
+  const { storage, ring } = repository;
+  const damaged: string[] = [];
+  const indexes = createIndexWriter(repository);
+  const writer = createPackWriter(storage, ring.repositoryId, (pack) => indexes.add(pack));
+  const extract = createExtractor(repository);
+  let savedFrames = 0;
+  let savedBytes = 0;
+  onStep?.("reading all packs");
+  for (const name of (await listPacks(repository)).keys()) {
+    const bytes = Buffer.from(await storage.get(packObjectName(name)));
+    if (sha256Hex(bytes) === name) continue;
+    damaged.push(name);
+    const frames = extract(bytes, name);
+    onProblem(packObjectName(name), `it is damaged; ${frames.length} frame(s) of it are whole`);
+    for (const frame of frames) {
+      savedFrames++;
+      savedBytes += frame.record.length;
+      writer.add(frame);
+      await writer.ready();
+    }
+    await storage.put(`damaged/${name}`, [bytes]);
+  }
+  await writer.finish();
+  await indexes.flush();
+  if (damaged.length > 0) {
+    const gone = new Set(damaged);
+    const loaded = await loadIndex(repository, { forWriting: false, framesOnly: true });
+    const affected = loaded.objects.filter(({ packs }) => packs.some((pack) => gone.has(pack)));
+    await rewriteIndexes(
+      repository,
+      loaded.frames,
+      affected.map(({ name }) => name),
+      (pack) => !gone.has(pack),
+    );
+    for (const name of damaged) await storage.delete(packObjectName(name));
+  }
+  return { packs: damaged.length, savedFrames, savedBytes };
+}
+
+type Extractor = (pack: Buffer, packName: string) => SealedFrame[];
+
+function createExtractor(repository: Repository): Extractor {
+  const { ring } = repository;
+  const { privateKey, repositoryId, indexKey } = ring;
+
+  /** By the pack's own directory, if that is whole. */
+  function byDirectory(pack: Buffer, packName: string): SealedFrame[] {
+    const end = pack.length - PACK_TRAILER_BYTES;
+    const trailer = decodeTrailer(pack.subarray(end), pack.length);
+    const directory = pack.subarray(end - trailer.directoryLength, end);
+    if (!checksum16(directory).equals(trailer.checksum)) throw new DamagedError("its directory's checksum is wrong");
+    return decodeDirectory(directory, pack.length, packName).flatMap((frame) => {
+      const record = Buffer.from(pack.subarray(frame.offset, frame.offset + frame.length));
+      if (!checksum16(record).equals(frame.checksum)) return [];
+      const list = openBlobList(indexKey, repositoryId, frame.origin, frame.number, frame.sealedBlobs);
+      return [{ ...frame, ...list, record }];
+    });
+  }
+
+  /** By the headers of frames, wherever in the pack they are. */
+  function byHeaders(pack: Buffer, key: Buffer): SealedFrame[] {
+    const { data, tree } = writerKeys(repository);
+    const hashes = { data: createKeyedHash(data), tree: createKeyedHash(tree) };
+    const keyOf = createFrameKeys(key, repositoryId);
+    const frames: SealedFrame[] = [];
+    for (let at = PACK_HEADER_BYTES; at + FRAME_HEADER_BYTES < pack.length; ) {
+      const header = headerAt(pack, at);
+      const frame = header && open(header, Buffer.from(pack.subarray(at, at + FRAME_HEADER_BYTES + header.sealedLength)));
+      if (frame !== undefined) frames.push(frame);
+      at = frame === undefined ? nextMagic(pack, at + 1) : at + frame.record.length;
+    }
+    return frames;
+
+    function open(header: FrameHeader, record: Buffer): SealedFrame | undefined {
+      try {
+        const origin = Buffer.from(header.origin);
+        const { raw } = openFrame(record, keyOf(origin), repositoryId);
+        const blobs = parseFrameBlobs(raw);
+        const ids = Buffer.alloc(blobs.count * 32);
+        for (let place = 0; place < blobs.count; place++) {
+          const blob = raw.subarray(blobs.offsets[place], blobs.offsets[place] + blobs.lengths[place]);
+          ids.set(hashes[header.kind].hash(blob), place * 32);
+        }
+        return {
+          kind: header.kind,
+          origin,
+          number: header.number,
+          record,
+          checksum: checksum16(record),
+          sealedBlobs: sealBlobList(indexKey, repositoryId, origin, header.number, ids, blobs.lengths),
+          ids,
+          lengths: blobs.lengths,
+        };
+      } catch (error) {
+        if (error instanceof DamagedError) return undefined;
+        throw error;
+      }
+    }
+  }
+
+  return (pack, packName) => {
+    try {
+      return byDirectory(pack, packName);
+    } catch (error) {
+      if (!(error instanceof DamagedError)) throw error;
+      return privateKey === undefined ? [] : byHeaders(pack, privateKey);
+    }
+  };
+}
+
+function headerAt(pack: Buffer, at: number): FrameHeader | undefined {
+  try {
+    return decodeFrameHeader(pack.subarray(at, at + FRAME_HEADER_BYTES));
+  } catch (error) {
+    if (error instanceof DamagedError) return undefined;
+    throw error;
+  }
+}
+
+const FRAME_MAGIC = Buffer.from("HFF\x01", "latin1");
+
+function nextMagic(pack: Buffer, from: number): number {
+  const found = pack.indexOf(FRAME_MAGIC, from);
+  return found < 0 ? pack.length : found;
+}
