@@ -4,10 +4,8 @@ import path from "node:path";
 import { describe, it, type TestContext } from "node:test";
 import { atEnd } from "../../test/support/at-end.ts";
 import { temporaryFolder } from "../../test/support/temporary-folder.ts";
-import { skipUnless } from "../../test/support/requirements.ts";
 import {
   linkAt,
-  linkFd,
   makeDirectoryAt,
   makeNodeAt,
   makeSymlinkAt,
@@ -16,7 +14,7 @@ import {
   renameWithoutReplacingAt,
   unlinkAt,
 } from "./make.ts";
-import { closeFd, OPEN, openAt, openPath } from "./open.ts";
+import { closeFd, OPEN, openPath } from "./open.ts";
 import { type RawPath, rawPathFromText } from "./raw-path.ts";
 import { readLinkAt } from "./read-link.ts";
 import { statAt, statAtIfExists } from "./stat.ts";
@@ -59,15 +57,6 @@ describe("making names", () => {
     linkAt(fd, raw("link"), fd, raw("second"));
     assert.equal(readLinkAt(fd, raw("second")), "nowhere");
     assert.equal(statAt(fd, raw("link")).links, 2);
-  });
-
-  it("links what a descriptor stands for", { skip: skipUnless({ root: true }) }, (t) => {
-    const { fd, folder } = folderFd(t);
-    writeFileSync(path.join(folder, "one"), "content");
-    const file = openAt(fd, raw("one"), OPEN.PATH);
-    linkFd(file, fd, raw("two"));
-    closeFd(file);
-    assert.equal(readFileSync(path.join(folder, "two"), "utf8"), "content");
   });
 
   it("removes names, and folders only when empty", (t) => {

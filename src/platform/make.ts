@@ -7,7 +7,6 @@ import { check, libcFunction, nameAddress, secondNameAddress, syscall } from "./
 import type { RawPath } from "./raw-path.ts";
 
 const AT_REMOVEDIR = 0x200;
-const AT_EMPTY_PATH = 0x1000;
 const RENAME_NOREPLACE = 1;
 const SYS_RENAMEAT2 = process.arch === "arm64" ? 276 : 316;
 
@@ -31,12 +30,6 @@ export function makeSymlinkAt(target: RawPath, dirFd: number, name: RawPath): vo
 export function linkAt(fromDirFd: number, from: RawPath, toDirFd: number, to: RawPath): void {
   const fromAddress = secondNameAddress(from, "link");
   check(linkat()(fromDirFd, fromAddress, toDirFd, nameAddress(to, "link"), 0), "link", to);
-}
-
-/** Gives a name to what a descriptor stands for, wherever it was opened. Needs CAP_DAC_READ_SEARCH. */
-export function linkFd(fd: number, toDirFd: number, to: RawPath): void {
-  const empty = secondNameAddress("" as RawPath, "link");
-  check(linkat()(fd, empty, toDirFd, nameAddress(to, "link"), AT_EMPTY_PATH), "link", to);
 }
 
 /** Type bits of st_mode. */

@@ -5,7 +5,7 @@ import { describe, it, type TestContext } from "node:test";
 import { atEnd } from "../../test/support/at-end.ts";
 import { temporaryFolder } from "../../test/support/temporary-folder.ts";
 import { makeDirectoryAt } from "./make.ts";
-import { closeFd, duplicateFd, OPEN, openAt, openBeneath, openPartsBeneath, openPath } from "./open.ts";
+import { closeFd, OPEN, openAt, openBeneath, openPartsBeneath, openPath } from "./open.ts";
 import { type RawPath, rawPathFromText } from "./raw-path.ts";
 import { statFd } from "./stat.ts";
 import { SystemError } from "./system-error.ts";
@@ -159,15 +159,5 @@ describe("openPath", () => {
       code: "ENOENT",
       message: "open /nothing\\nhere: no such file or directory (ENOENT)",
     });
-  });
-});
-
-describe("duplicateFd", () => {
-  it("gives a descriptor that lives on when the first is closed", () => {
-    const first = openPath(raw("/"), OPEN.PATH);
-    const second = duplicateFd(first);
-    closeFd(first);
-    assert.equal(statFd(second).type, "directory");
-    closeFd(second);
   });
 });

@@ -1,5 +1,5 @@
 import { constants } from "node:fs";
-import { allocateNative, check, lastErrno, lazy, libcFunction, MAX_PATH_BYTES, nameAddress, syscall } from "./libc.ts";
+import { allocateNative, lastErrno, lazy, libcFunction, MAX_PATH_BYTES, nameAddress, syscall } from "./libc.ts";
 import type { RawPath } from "./raw-path.ts";
 import { ERRNO, SystemError } from "./system-error.ts";
 
@@ -154,12 +154,4 @@ export function openPartsBeneath(rootFd: number, path: RawPath, flags: number, m
 /** Path through which this process reaches what a descriptor stands for; for calls that take no descriptor. */
 export function descriptorPath(fd: number): RawPath {
   return `/proc/self/fd/${fd}` as RawPath;
-}
-
-const dupFunction = libcFunction("fcntl", "int", ["int", "int", "int"]);
-const F_DUPFD_CLOEXEC = 1030;
-
-/** A second descriptor for the same open file. */
-export function duplicateFd(fd: number): number {
-  return check(dupFunction()(fd, F_DUPFD_CLOEXEC, 0), "dup");
 }

@@ -78,7 +78,7 @@ describe("a command source", () => {
       /code 1; it said: no such table$/,
     ],
     ["closes its output and fails later", shell("echo half; exec >&-; sleep 0.2; exit 2"), /exit code 2/],
-    ["does not exist", { kind: "command", argv: ["no-such-command-here"] }, /could not be started: .*ENOENT/],
+    ["does not exist", { kind: "command", argv: ["/no/such/command"] }, /could not be started: .*ENOENT/],
   ];
   for (const [what, content, message] of failures) {
     it(`fails after the last piece where the command ${what}`, async (t) => {
