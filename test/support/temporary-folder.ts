@@ -22,3 +22,13 @@ export async function removeTree(folder: string): Promise<void> {
   const second = await run("rm", ["-rf", "--one-file-system", "--", folder]);
   if (second.status !== 0) throw new Error(`could not remove ${folder}: ${second.stderr}`);
 }
+
+/** As `temporaryFolder`, where there is no test: the folder is there while `body` runs. */
+export async function withTemporaryFolder<Result>(body: (folder: string) => Promise<Result>): Promise<Result> {
+  const folder = mkdtempSync(path.join(tmpdir(), "holdfast-proof-"));
+  try {
+    return await body(folder);
+  } finally {
+    await removeTree(folder);
+  }
+}
