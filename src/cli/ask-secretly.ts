@@ -42,7 +42,7 @@ const [CTRL_C, CTRL_D, BACKSPACE, CTRL_U, DELETE] = ["\x03", "\x04", "\b", "\x15
 function readLine(input: ReadStream, signal: AbortSignal): Promise<string> {
   return new Promise((resolve, reject) => {
     let typed: string[] = [];
-    signal.addEventListener("abort", () => reject(signal.reason), { once: true });
+    signal.addEventListener("abort", () => reject(new InterruptedError("interrupted")), { once: true });
     input.setEncoding("utf8");
     input.on("error", reject);
     input.on("end", () => resolve(typed.join("")));

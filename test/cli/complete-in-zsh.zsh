@@ -16,8 +16,9 @@ tell 'compadd() {
   typeset -a hits; builtin compadd -A hits "$@"
   local hit; for hit in $hits; do print -r -- "<offer>$hit<end>"; done
 }'
-tell "source ${(q)1}; print LOA''DED"
-until_marker LOADED
+# Keys count only once the line editor listens.
+tell "source ${(q)1}; zle-line-init() { print -r -- LISTE''NING }; zle -N zle-line-init"
+until_marker LISTENING
 zpty -w -n shell "$2"$'\t'
 zpty -w shell $'\C-u'"print FINI''SHED"
 typeset output=

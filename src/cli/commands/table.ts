@@ -43,5 +43,5 @@ function command<Options extends OptionSpecs>(
   spec: CommandSpec<Options>,
   load: () => Promise<CommandModule<Options>>,
 ): CommandEntry {
-  return { spec, load: load as CommandEntry["load"] };
+  return { spec, load };
 }

@@ -4,19 +4,17 @@ import type { CompletableCommand, CompletableOption } from "./completable.ts";
 /** For bash 4 and later, without the bash-completion package. */
 export function bashCompletion(commands: readonly CompletableCommand[]): string {
   const groups = commands.filter(({ words, below }) => words.length > 0 && below.length > 0);
-  const valueOptions = new Map(
-    commands
-      .flatMap(({ options }) => options.filter((option) => option.takesValue).flatMap(namesOf))
-      .map((name) => [name, true]),
+  const valueOptions = commands.flatMap((command) =>
+    command.options.filter(({ takesValue }) => takesValue).flatMap((option) => qualifiedNames(command, option)),
   );
   return `# bash completion for holdfast
 
 _holdfast() {
   local word=\${COMP_WORDS[COMP_CWORD]} before=\${COMP_WORDS[COMP_CWORD-1]} command= index arguments=0
   for ((index = 1; index < COMP_CWORD; index++)); do
-    case \${COMP_WORDS[index]} in
-      ${[...valueOptions.keys()].join("|") || "''"}) ((index++)) ;;
-      -*) ;;
+    case $command/\${COMP_WORDS[index]} in
+      ${valueOptions.join("|")}) ((index++)) ;;
+      */-*) ;;
       *)
         case $command in
           '') command=\${COMP_WORDS[index]} ;;
@@ -51,6 +49,11 @@ function namesOf({ long, short }: CompletableOption): string[] {
   return short === undefined ? [long] : [long, short];
 }
 
+/** `backup/--tag`: the same name may take a value in one command and none in another. */
+function qualifiedNames(command: CompletableCommand, option: CompletableOption): string[] {
+  return namesOf(option).map((name) => `${pattern(command)}/${name}`);
+}
+
 function pattern({ words }: CompletableCommand): string {
   return words.length === 0 ? "''" : words.join("\\ ");
 }
@@ -60,14 +63,14 @@ function valueCases(command: CompletableCommand): string[] {
   return command.options
     .filter((option) => option.takesValue)
     .map((option) => {
-      const names = namesOf(option).map((name) => `${pattern(command)}/${name}`);
-      return `    ${names.join("|")}) ${offer(option.completes)} return ;;`;
+      return `    ${qualifiedNames(command, option).join("|")}) ${offer(option.completes)} return ;;`;
     });
 }
 
 function offer(completes: Completes | undefined): string {
-  if (completes === "file") return `compopt -o filenames; mapfile -t COMPREPLY < <(compgen -f -- "$word");`;
-  if (completes === "folder") return `compopt -o filenames; mapfile -t COMPREPLY < <(compgen -d -- "$word");`;
+  if (completes === "file") return `compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "$word");`;
+  if (completes === "folder")
+    return `compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -d -- "$word");`;
   if (completes === undefined) return "";
   return `COMPREPLY=($(compgen -W "${completes.join(" ")}" -- "$word"));`;
 }

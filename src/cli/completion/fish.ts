@@ -8,36 +8,30 @@ export function fishCompletion(commands: readonly CompletableCommand[]): string 
   return [
     "# fish completion for holdfast",
     "",
-    "# Words of the command line that are neither options nor their values, without the program itself.",
-    "function __holdfast_words",
+    "# The command typed so far: one word, or two below a group.",
+    "function __holdfast_command",
+    "    set -l command",
     "    set -l skip 1",
     "    for word in (commandline -opc)",
     "        if test $skip = 1",
     "            set skip 0",
     "            continue",
     "        end",
-    "        switch $word",
-    `            case ${valueOptionNames(commands).join(" ")}`,
+    '        switch "$command/$word"',
+    `            case ${valueOptionNames(commands).map(quote).join(" ")}`,
     "                set skip 1",
-    "            case '-*'",
-    "            case '*'",
-    "                echo $word",
+    "            case '*/-*'",
+    "            case '/*'",
+    "                set command $word",
+    `            case ${[...groups.map(({ words }) => words[0]), "help"].map((word) => quote(`${word}/*`)).join(" ")}`,
+    '                set command "$command $word"',
     "        end",
     "    end",
-    "end",
-    "",
-    "# The command typed so far: one word, or two below a group.",
-    "function __holdfast_command",
-    "    set -l words (__holdfast_words)",
-    `    if contains -- "$words[1]" ${[...groups.map(({ words }) => words[0]), "''"].join(" ")}`,
-    '        echo (string join " " -- $words[1..2])',
-    "    else",
-    '        echo "$words[1]"',
-    "    end",
+    "    echo $command",
     "end",
     "",
     "function __holdfast_in",
-    '    test (__holdfast_command) = "$argv"',
+    '    test "$(__holdfast_command)" = "$argv"',
     "end",
     "",
     "complete -c holdfast -f",
@@ -61,7 +55,7 @@ function optionLine(
   { long, short, summary, takesValue, completes }: CompletableOption,
 ): string {
   const names = `${short === undefined ? "" : `-s ${short.slice(1)} `}-l ${long.slice(2)}`;
-  return `${line(words)} ${names}${takesValue ? ` -r${offer(completes)}` : ""} -d ${quote(summary)}`;
+  return `${line(words)} ${names}${takesValue ? `${completes === "file" ? " -r" : " -x"}${offer(completes)}` : ""} -d ${quote(summary)}`;
 }
 
 function argumentLines({ words, arguments: all }: CompletableCommand): string[] {
@@ -76,9 +70,14 @@ function offer(completes: Completes | undefined): string {
   return ` -a ${quote(completes.join(" "))}`;
 }
 
+/** `backup/--tag`: the same name may take a value in one command and none in another. */
 function valueOptionNames(commands: readonly CompletableCommand[]): string[] {
-  const options = commands.flatMap((command) => command.options.filter(({ takesValue }) => takesValue));
-  return [...new Set(options.flatMap(({ long, short }) => (short === undefined ? [long] : [long, short])))];
+  return commands.flatMap(({ words, options }) =>
+    options
+      .filter(({ takesValue }) => takesValue)
+      .flatMap(({ long, short }) => (short === undefined ? [long] : [long, short]))
+      .map((name) => `${words.join(" ")}/${name}`),
+  );
 }
 
 function quote(text: string): string {

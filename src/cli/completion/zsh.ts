@@ -66,7 +66,7 @@ function optionSpecs({ long, short, summary, takesValue, repeatable, completes }
   const excluded = repeatable ? "" : `(${names.join(" ")})`;
   const text = `[${summary.replace(/[[\]:\\]/g, "\\$&")}]`;
   return names.map((name) => {
-    const equals = takesValue && name.startsWith("--") ? "=" : "";
+    const equals = takesValue ? (name.startsWith("--") ? "=" : "+") : "";
     const value = takesValue ? `:value:${action(completes)}` : "";
     return `${repeatable ? "*" : excluded}${name}${equals}${text}${value}`;
   });
