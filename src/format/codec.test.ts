@@ -14,7 +14,6 @@ import {
   readText,
   readU16,
   readU32,
-  readU64,
   readU8,
   readVarint,
   readerOf,
@@ -24,9 +23,7 @@ import {
   writeLatin1,
   writeRaw,
   writeText,
-  writeU16,
   writeU32,
-  writeU64,
   writeU8,
   writeVarint,
   writtenCopy,
@@ -47,9 +44,7 @@ function read<T>(bytes: Buffer, take: (input: ByteReader) => T): T {
 
 const GOLDEN: [string, (output: ByteWriter) => void, string][] = [
   ["u8", (output) => writeU8(output, 0xab), "ab"],
-  ["u16", (output) => writeU16(output, 0x1234), "3412"],
   ["u32", (output) => writeU32(output, 0xfedc_ba98), "98badcfe"],
-  ["u64", (output) => writeU64(output, 2 ** 53 - 1), "ffffffffffff1f00"],
   ["i64 below zero", (output) => writeI64(output, -2), "feffffffffffffff"],
   ["i64 of 1901", (output) => writeI64(output, -(2 ** 31) - 1), "ffffff7fffffffff"],
   ["i64 above zero", (output) => writeI64(output, 2 ** 40 + 5), "0500000000010000"],
@@ -73,21 +68,17 @@ test("every value comes back", () => {
   fc.assert(
     fc.property(
       fc.nat(0xff),
-      fc.nat(0xffff),
       fc.integer({ min: 0, max: 0xffff_ffff }),
-      fc.maxSafeNat(),
       fc.maxSafeInteger(),
       fc.oneof(fc.maxSafeNat(), fc.nat(300), fc.integer({ min: 2 ** 27, max: 2 ** 33 })),
       fc.uint8Array({ maxLength: 100 }),
       fc.string({ unit: "binary", maxLength: 60 }),
       fc.uint8Array({ maxLength: 60 }),
-      (u8, u16, u32, u64, i64, varint, raw, text, latin1) => {
+      (u8, u32, i64, varint, raw, text, latin1) => {
         const name = Buffer.from(latin1).toString("latin1");
         const bytes = bytesOf((output) => {
           writeU8(output, u8);
-          writeU16(output, u16);
           writeU32(output, u32);
-          writeU64(output, u64);
           writeI64(output, i64);
           writeVarint(output, varint);
           writeBytes(output, raw);
@@ -98,9 +89,7 @@ test("every value comes back", () => {
         assert.equal(varintLength(varint), bytesOf((output) => writeVarint(output, varint)).length);
         read(bytes, (input) => {
           assert.equal(readU8(input), u8);
-          assert.equal(readU16(input), u16);
           assert.equal(readU32(input), u32);
-          assert.equal(readU64(input), u64);
           assert.equal(readI64(input), i64);
           assert.equal(readVarint(input), varint);
           assert.deepEqual(readBytes(input), Buffer.from(raw));
@@ -123,7 +112,6 @@ const REFUSED: [string, string, (input: ByteReader) => unknown, RegExp][] = [
   ["a varint above its limit", "05", (input) => readVarint(input, 4), /5 is more than 4/],
   ["a long varint above its limit", "808080808001", (input) => readVarint(input, 4), /more than 4/],
   ["a u32 cut off", "010203", (input) => readU32(input), /needs 4 bytes, 3 are left/],
-  ["a u64 of 2^53", "0000000000002000", (input) => readU64(input), /too large/],
   ["an i64 of -2^53", "000000000000e0ff", (input) => readI64(input), /out of range/],
   ["bytes longer than what is there", "0501", (input) => readBytes(input), /needs 5 bytes, 1 are left/],
   ["bytes longer than allowed", "0301020304", (input) => readBytes(input, 2), /3 is more than 2/],
@@ -142,6 +130,10 @@ for (const [name, hex, take, message] of REFUSED) {
     );
   });
 }
+
+test("a u16 is read with its low byte first", () => {
+  assert.equal(read(Buffer.from("3412", "hex"), readU16), 0x1234);
+});
 
 test("a writer keeps what it holds as it grows", () => {
   const bytes = bytesOf((output) => {

@@ -61,14 +61,6 @@ export function readU32(input: ByteReader, field?: string): number {
   return input.bytes.readUInt32LE(skip(input, 4, field));
 }
 
-/** An unsigned 64-bit integer; above 2^53 - 1 it is damage. */
-export function readU64(input: ByteReader, field = "u64"): number {
-  const start = skip(input, 8, field);
-  const value = input.bytes.readUInt32LE(start + 4) * 2 ** 32 + input.bytes.readUInt32LE(start);
-  if (value > Number.MAX_SAFE_INTEGER) throw damagedAt(input, `${field} is too large`);
-  return value;
-}
-
 /** A signed 64-bit integer; outside of ±(2^53 - 1) it is damage. */
 export function readI64(input: ByteReader, field = "i64"): number {
   const start = skip(input, 8, field);
@@ -195,21 +187,9 @@ export function writeU8(output: ByteWriter, value: number): void {
   output.buffer[output.length++] = value;
 }
 
-export function writeU16(output: ByteWriter, value: number): void {
-  reserve(output, 2);
-  output.length = output.buffer.writeUInt16LE(value, output.length);
-}
-
 export function writeU32(output: ByteWriter, value: number): void {
   reserve(output, 4);
   output.length = output.buffer.writeUInt32LE(value, output.length);
-}
-
-export function writeU64(output: ByteWriter, value: number): void {
-  reserve(output, 8);
-  output.buffer.writeUInt32LE(value % 2 ** 32, output.length);
-  output.buffer.writeUInt32LE(Math.floor(value / 2 ** 32), output.length + 4);
-  output.length += 8;
 }
 
 export function writeI64(output: ByteWriter, value: number): void {

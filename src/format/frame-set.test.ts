@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import { test } from "node:test";
 import fc from "fast-check";
-import { decodeFrameSet, encodeFrameSet, frameSetSize, framesOf } from "./frame-set.ts";
+import { decodeFrameSet, encodeFrameSet } from "./frame-set.ts";
 import { anyId } from "./testing/arbitraries.ts";
 import { assertChangesAreHarmless, decodesOrNames } from "./testing/hostile.ts";
 
@@ -11,10 +11,15 @@ const B = Buffer.alloc(32, 0x22);
 
 /** Every frame of an encoded set, as text. */
 function namesIn(bytes: Buffer): string[] {
-  const set = decodeFrameSet(bytes);
-  return Array.from(framesOf(set), ({ originIndex, number }) => {
-    return `${set.origins.toString("hex", originIndex * 32, originIndex * 32 + 32)}/${number}`;
-  });
+  const { originCount, origins, rangeStarts, firsts, counts } = decodeFrameSet(bytes);
+  const names: string[] = [];
+  for (let index = 0; index < originCount; index++) {
+    const origin = origins.toString("hex", index * 32, index * 32 + 32);
+    for (let range = rangeStarts[index]; range < rangeStarts[index + 1]; range++) {
+      for (let step = 0; step < counts[range]; step++) names.push(`${origin}/${firsts[range] + step}`);
+    }
+  }
+  return names;
 }
 
 test("the frames of any set come back, by ascending origin and number", () => {
@@ -29,7 +34,6 @@ test("the frames of any set come back, by ascending origin and number", () => {
         .toSorted(([a], [b]) => Buffer.compare(a, b))
         .flatMap(([id, numbers]) => numbers.toSorted((a, b) => a - b).map((each) => `${id.toString("hex")}/${each}`));
       assert.deepEqual(namesIn(encoded), expected);
-      assert.equal(frameSetSize(decodeFrameSet(encoded)), expected.length);
     }),
   );
 });
@@ -106,6 +110,6 @@ test("the largest range is one step, not two thousand million", () => {
   const bytes = Buffer.from(`01${"22".repeat(32)}01008080808008`, "hex");
   const start = performance.now();
   const set = decodeFrameSet(bytes);
-  assert.equal(frameSetSize(set), 2 ** 31);
+  assert.deepEqual(set.counts, Uint32Array.from([2 ** 31]));
   assert.ok(performance.now() - start < 50);
 });

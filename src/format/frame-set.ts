@@ -124,20 +124,3 @@ function grown(column: Uint32Array, capacity: number): Uint32Array<ArrayBuffer> 
   larger.set(column);
   return larger;
 }
-
-/** How many frames it names. */
-export function frameSetSize(set: FrameSet): number {
-  let size = 0;
-  for (let range = 0; range < set.counts.length; range++) size += set.counts[range];
-  return size;
-}
-
-/** Every frame by the place of its origin and its number, in order. */
-export function* framesOf(set: FrameSet): Generator<{ originIndex: number; number: number }, undefined> {
-  for (let originIndex = 0; originIndex < set.originCount; originIndex++) {
-    for (let range = set.rangeStarts[originIndex]; range < set.rangeStarts[originIndex + 1]; range++) {
-      const first = set.firsts[range];
-      for (let step = 0; step < set.counts[range]; step++) yield { originIndex, number: first + step };
-    }
-  }
-}

@@ -196,7 +196,7 @@ export function decodeDirectory(bytes: Uint8Array, packSize: number, packName: s
   return frames;
 }
 
-export function readFrameKind(input: ByteReader): FrameKind {
+function readFrameKind(input: ByteReader): FrameKind {
   const kind = frameKindOf(readU8(input, "kind"));
   if (kind === undefined) throw damagedAt(input, `frame kind ${input.bytes[input.at - 1]} is unknown`);
   return kind;
