@@ -1,0 +1,69 @@
+import { DamagedError, errnoOf, HoldfastError, messageOf, ObjectMissingError } from "../errors.ts";
+import type { ContentBlob, FileEntry } from "../format/tree.ts";
+import type { RawPath } from "../platform/raw-path.ts";
+import type { FrameReader } from "../repository/frame-reader.ts";
+import type { Shortfall } from "./attributes.ts";
+import type { Folder, Folders } from "./folders.ts";
+import type { FrameFetcher } from "./frame-fetcher.ts";
+import type { Pump } from "./pump.ts";
+import type { WorkerPool } from "./worker-pool.ts";
+import type { Failure, Outcome, WorkerSetup } from "./worker/messages.ts";
+
+/** What restoring content needs, of files of every size. */
+export interface ContentContext {
+  readonly setup: WorkerSetup;
+  readonly keepDamaged: boolean;
+  readonly pool: WorkerPool;
+  readonly pump: Pump;
+  readonly folders: Folders;
+  readonly fetcher: FrameFetcher;
+  readonly secondTry: SecondTry;
+  readonly onShortfall: (path: RawPath, kind: Shortfall) => void;
+  readonly onWritten: (bytes: number) => void;
+}
+
+export interface RestorableFile {
+  readonly folder: Folder;
+  readonly entry: FileEntry;
+  readonly path: RawPath;
+  /** Other names will be linked to it. */
+  readonly leaveWritable: boolean;
+  /** Called once. `failure` where the outcome is `failed`. */
+  readonly done: (outcome: Outcome, failure?: FileFailure) => void;
+}
+
+export type FileFailure = Omit<Failure, "file">;
+
+export function failureOfError(error: unknown): FileFailure {
+  const code = error instanceof HoldfastError ? undefined : errnoOf(error);
+  return { message: messageOf(error), code, damaged: error instanceof DamagedError };
+}
+
+/**
+ * Reads blobs that could not be had with their neighbours: from another copy, or from where pruning has moved them. It
+ * is slow, and so not tried again and again for what lies in a pack that is gone.
+ */
+export interface SecondTry {
+  /** The bytes, verified, or why they cannot be had. */
+  read(blob: ContentBlob): Promise<Uint8Array | { readonly message: string }>;
+}
+
+export function createSecondTry(reader: FrameReader): SecondTry {
+  const lostPacks = new Map<string, string>();
+
+  function packOf(blob: ContentBlob): string {
+    return reader.frame(reader.locate(blob.id).frame).pack.name.latin1Slice();
+  }
+
+  return {
+    async read(blob) {
+      try {
+        const lost = lostPacks.get(packOf(blob));
+        return lost === undefined ? await reader.readData(blob.id) : { message: lost };
+      } catch (error) {
+        if (error instanceof ObjectMissingError) lostPacks.set(packOf(blob), error.message);
+        return { message: messageOf(error) };
+      }
+    },
+  };
+}

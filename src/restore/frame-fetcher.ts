@@ -1,0 +1,128 @@
+import { messageOf, ObjectMissingError } from "../errors.ts";
+import { packObjectName } from "../format/pack.ts";
+import type { BlobId } from "../format/tree.ts";
+import type { BlobLocation, FrameReader } from "../repository/frame-reader.ts";
+import type { FrameRow } from "../repository/frame-table.ts";
+import type { Storage } from "../storage/storage.ts";
+import type { PostedFrame, PostedFrames } from "./worker/messages.ts";
+
+/** Reads frames for workers as they lie in storage, neighbours in one go. */
+export interface FrameFetcher {
+  /** Throws `DamagedError` where no index knows the blob. */
+  locate(id: BlobId): BlobLocation;
+  /** Sealed bytes of a frame. */
+  sealedBytes(frame: number): number;
+  /** Frames by their number, in any order; one that cannot be read is told in the result. */
+  fetch(frames: readonly number[]): Promise<FetchedFrames>;
+}
+
+export interface FetchedFrames {
+  /** In the order asked for. */
+  readonly posted: PostedFrames;
+  /** To be given away with `posted`. */
+  readonly transfer: readonly ArrayBuffer[];
+}
+
+/** Reading on over a gap is cheaper than another request. */
+const LARGEST_GAP_BYTES = 64 * 1024;
+const LARGEST_READ_BYTES = 8 * 1024 * 1024;
+
+interface Located {
+  readonly place: number;
+  readonly row: FrameRow;
+}
+
+export function createFrameFetcher(reader: FrameReader, storage: Storage): FrameFetcher {
+  // A pack that is gone is not asked for again with each of its frames.
+  const missingPacks = new Map<string, string>();
+  // In memory of their own: posting a view of Node's pool would copy the pool.
+  const keys = new Map<Buffer, Uint8Array>();
+
+  function keyOf(origin: Buffer): Uint8Array {
+    let key = keys.get(origin);
+    if (key === undefined) {
+      key = Uint8Array.from(reader.keyOf(origin));
+      keys.set(origin, key);
+    }
+    return key;
+  }
+
+  async function readRun(run: readonly Located[], frames: PostedFrame[], chunks: Uint8Array[]): Promise<void> {
+    const first = run[0].row;
+    const last = run[run.length - 1].row;
+    const pack = packObjectName(first.pack.name.toString("hex"));
+    const length = last.offset + last.length - first.offset;
+    try {
+      const missing = missingPacks.get(pack);
+      if (missing !== undefined) throw new ObjectMissingError(missing);
+      const bytes = await storage.get(pack, { offset: first.offset, length });
+      const chunk = chunks.push(bytes) - 1;
+      for (const { place, row } of run) {
+        frames[place] = {
+          kind: "sealed",
+          name: row.origin.latin1Slice() + String(row.number),
+          key: keyOf(row.origin),
+          chunk,
+          offset: row.offset - first.offset,
+          length: row.length,
+        };
+      }
+    } catch (error) {
+      const message = messageOf(error);
+      if (error instanceof ObjectMissingError) missingPacks.set(pack, message);
+      for (const { place } of run) frames[place] = { kind: "unreadable", message };
+    }
+  }
+
+  return {
+    locate: (id) => reader.locate(id),
+    sealedBytes: (frame) => reader.frame(frame).length,
+    async fetch(wanted) {
+      const chunks: Uint8Array[] = [];
+      const frames: PostedFrame[] = Array.from({ length: wanted.length });
+      const located = wanted.map((frame, place) => ({ place, row: reader.frame(frame) }));
+      await Promise.all(runsOf(located).map((run) => readRun(run, frames, chunks)));
+      return { posted: { chunks, frames }, transfer: chunks.map(ownMemory) };
+    },
+  };
+}
+
+/** Those that lie beside each other in one pack. */
+function runsOf(located: readonly Located[]): Located[][] {
+  const sorted = located.toSorted(
+    (a, b) => Buffer.compare(a.row.pack.name, b.row.pack.name) || a.row.offset - b.row.offset,
+  );
+  const runs: Located[][] = [];
+  for (const item of sorted) {
+    const run = runs.at(-1);
+    if (run !== undefined && belongsTo(run, item)) run.push(item);
+    else runs.push([item]);
+  }
+  return runs;
+}
+
+function belongsTo(run: readonly Located[], { row }: Located): boolean {
+  const first = run[0].row;
+  const last = run[run.length - 1].row;
+  return (
+    row.pack === first.pack &&
+    row.offset - (last.offset + last.length) <= LARGEST_GAP_BYTES &&
+    row.offset + row.length - first.offset <= LARGEST_READ_BYTES
+  );
+}
+
+/** The memory of bytes that may be given away: not a part of Node's pool or of something larger. */
+function ownMemory(bytes: Uint8Array, index: number, chunks: Uint8Array[]): ArrayBuffer {
+  if (bytes.byteLength !== bytes.buffer.byteLength) chunks[index] = Uint8Array.from(bytes);
+  return chunks[index].buffer as ArrayBuffer;
+}
+
+/** Blobs that the main thread has read, in the place of frames. */
+export function plainBlobs(blobs: readonly (Uint8Array | { readonly message: string })[]): FetchedFrames {
+  const chunks: Uint8Array[] = [];
+  const frames = blobs.map((blob): PostedFrame => {
+    if (!(blob instanceof Uint8Array)) return { kind: "unreadable", message: blob.message };
+    return { kind: "plain", chunk: chunks.push(Uint8Array.from(blob)) - 1 };
+  });
+  return { posted: { chunks, frames }, transfer: chunks.map(({ buffer }) => buffer as ArrayBuffer) };
+}

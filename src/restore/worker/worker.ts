@@ -1,0 +1,135 @@
+/** A worker thread of a restore: opens frames, verifies blobs and writes files. Started by ../worker-pool.ts. */
+import { parentPort, workerData } from "node:worker_threads";
+import { DamagedError, errnoOf, HoldfastError, messageOf } from "../../errors.ts";
+import { readerOf } from "../../format/codec.ts";
+import { type FileEntry, readEntry } from "../../format/tree.ts";
+import { closeFd, OPEN, openBeneath } from "../../platform/open.ts";
+import { statFd } from "../../platform/stat.ts";
+import type { Shortfall } from "../attributes.ts";
+import {
+  type Failure,
+  FILE_FLAGS,
+  type FilesTask,
+  type Outcome,
+  OUTCOME,
+  type RangesTask,
+  type TaskDone,
+  type VerifyTask,
+  type WorkerSetup,
+  type WorkerTask,
+} from "./messages.ts";
+import { createOpenedFrames } from "./opened-frames.ts";
+import { hasContent, restoreFile } from "./restore-file.ts";
+import { restoreRanges } from "./restore-ranges.ts";
+
+const port = parentPort;
+if (port === null) throw new Error("this module is only good as a worker thread");
+
+const setup = workerData as WorkerSetup;
+const frames = createOpenedFrames(setup.repositoryId, setup.dataKey);
+
+port.on("message", (task: WorkerTask) => {
+  switch (task.task) {
+    case "files":
+      return port.postMessage(restoreFiles(task));
+    case "ranges":
+      return port.postMessage(ranges(task));
+    case "verify":
+      return port.postMessage(verifyFiles(task));
+  }
+});
+
+function restoreFiles(task: FilesTask): TaskDone {
+  const { number, flags, folderFds, blobs } = task;
+  const outcomes = new Uint8Array(flags.length);
+  const failures: Failure[] = [];
+  const shortfalls: { kind: Shortfall; file: number }[] = [];
+  const input = readerOf(task.entries, "file to restore");
+  let writtenBytes = 0;
+  let firstBlob = 0;
+  for (let file = 0; file < flags.length; file++) {
+    const entry = readEntry(input) as FileEntry;
+    const blobsBefore = firstBlob;
+    firstBlob += entry.content.length;
+    try {
+      const toRestore = {
+        entry,
+        folderFd: folderFds[file],
+        mayExist: (flags[file] & FILE_FLAGS.mayExist) !== 0,
+        inheritsAcl: (flags[file] & FILE_FLAGS.inheritsAcl) !== 0,
+        keepDamaged: task.keepDamaged,
+        leaveWritable: (flags[file] & FILE_FLAGS.leaveWritable) !== 0,
+        blob: (index: number, id: Uint8Array) => {
+          const at = (blobsBefore + index) * 2;
+          return frames.blob(task.frames, blobs[at], blobs[at + 1], id);
+        },
+      };
+      const restored = restoreFile(setup, frames, toRestore, (kind) => shortfalls.push({ kind, file }));
+      outcomes[file] = restored.outcome;
+      writtenBytes += restored.writtenBytes;
+    } catch (error) {
+      outcomes[file] = OUTCOME.failed;
+      failures.push(failureOf(file, error));
+    }
+  }
+  return { number, outcomes, failures, writtenBytes, shortfalls };
+}
+
+function ranges(task: RangesTask): TaskDone {
+  const { number } = task;
+  try {
+    const { writtenBytes, changed, damaged } = restoreRanges(frames, task, setup.sparse);
+    const failures = damaged.map(({ blob, error }) => failureOf(blob, error));
+    return {
+      number,
+      outcomes: outcome(changed ? OUTCOME.replaced : OUTCOME.unchanged),
+      failures,
+      writtenBytes,
+      shortfalls: [],
+    };
+  } catch (error) {
+    return {
+      number,
+      outcomes: outcome(OUTCOME.failed),
+      failures: [failureOf(0, error)],
+      writtenBytes: 0,
+      shortfalls: [],
+    };
+  }
+}
+
+function verifyFiles(task: VerifyTask): TaskDone {
+  const outcomes = new Uint8Array(task.paths.length);
+  const failures: Failure[] = [];
+  const input = readerOf(task.entries, "file to verify");
+  for (let file = 0; file < task.paths.length; file++) {
+    const entry = readEntry(input) as FileEntry;
+    try {
+      const fd = openBeneath(task.rootFd, task.paths[file], OPEN.READ | OPEN.NONBLOCK);
+      try {
+        const stat = statFd(fd);
+        const same = stat.type === "file" && stat.sizeBytes === entry.sizeBytes && hasContent(frames, fd, entry);
+        outcomes[file] = same ? OUTCOME.unchanged : OUTCOME.replaced;
+      } finally {
+        closeFd(fd);
+      }
+    } catch (error) {
+      outcomes[file] = OUTCOME.failed;
+      failures.push(failureOf(file, error));
+    }
+  }
+  return { number: task.number, outcomes, failures, writtenBytes: 0, shortfalls: [] };
+}
+
+function outcome(value: Outcome): Uint8Array {
+  return Uint8Array.of(value);
+}
+
+function failureOf(file: number, error: unknown): Failure {
+  return {
+    file,
+    message: messageOf(error),
+    code: error instanceof HoldfastError ? undefined : errnoOf(error),
+    damaged: error instanceof DamagedError,
+  };
+}
