@@ -78,11 +78,15 @@ export function buildProgram(
   addOptions(program, globalOptions);
 
   const parents = new Map<string, Command>();
-  for (const { name, summary } of groups) parents.set(name, program.command(name).description(summary));
+  const addGroup = (name: string): Command => {
+    const group = program.command(name).description(groups.find((one) => one.name === name)?.summary ?? "");
+    parents.set(name, group);
+    return group;
+  };
   for (const entry of commands) {
     const { spec } = entry;
     const [first, ...rest] = spec.name.split(" ");
-    const parent = rest.length === 0 ? program : parents.get(first)!;
+    const parent = rest.length === 0 ? program : (parents.get(first) ?? addGroup(first));
     const command = parent.command(rest.at(-1) ?? first).summary(spec.summary);
     command.description([`${capitalized(spec.summary)}.`, spec.description].filter(Boolean).join("\n\n"));
     for (const { name, summary } of spec.arguments ?? []) command.argument(name, summary);

@@ -1,7 +1,7 @@
 import { openSnapshotView } from "../browse/open-snapshot-view.ts";
 import type { SnapshotView } from "../browse/snapshot-view.ts";
 import { SnapshotNotFoundError, UsageError } from "../errors.ts";
-import type { DirectoryEntry, TreeEntry } from "../format/tree.ts";
+import type { TreeEntry } from "../format/tree.ts";
 import { displayPath, type RawPath } from "../platform/raw-path.ts";
 import { openFrameReader, type FrameReader } from "../repository/frame-reader.ts";
 import type { Repository } from "../repository/repository.ts";
@@ -31,8 +31,7 @@ export async function openNamedView(
   const folder = await requireEntry(whole, below, snapshotName);
   if (folder.type !== "directory")
     throw new UsageError(`/${displayPath(below)} is no folder in snapshot ${snapshotName}`);
-  const top: DirectoryEntry = { ...folder, name: "" as RawPath };
-  return { snapshot, view: openSnapshotView(reader, top), reader, below };
+  return { snapshot, view: openSnapshotView(reader, folder), reader, below };
 }
 
 export function splitSnapshotPath(name: string): { snapshotName: string; below: RawPath } {

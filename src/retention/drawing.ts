@@ -21,14 +21,20 @@ export interface DrawingOptions {
 export function drawStandingSnapshots(simulated: readonly SimulatedDay[], options: DrawingOptions): string {
   const { host, startMs, days, everyMs, discBytes, columns, everyDays } = options;
   const columnMs = (days * DAY_MS) / columns;
-  const takenInColumn = columnMs / everyMs;
+  // Backups until a moment, as the simulation makes them: the first after half an interval.
+  const takenUntil = (timeMs: number) => Math.max(0, Math.floor((timeMs - startMs) / everyMs + 0.5));
   const lines = simulated
     .filter(({ day }) => (day + 1) % everyDays === 0 || day === days - 1)
     .map(({ day, endMs, usedBytes, standing }) => {
       const counts = Array.from({ length: Math.ceil((endMs - startMs) / columnMs) }, () => 0);
       const times = standing.get(host) ?? [];
       for (const timeMs of times) counts[Math.min(Math.floor((timeMs - startMs) / columnMs), counts.length - 1)]++;
-      const picture = counts.map((count) => shade(count / takenInColumn)).join("");
+      const picture = counts
+        .map((count, column) => {
+          const fromMs = startMs + column * columnMs;
+          return shade(count / (takenUntil(Math.min(fromMs + columnMs, endMs)) - takenUntil(fromMs)));
+        })
+        .join("");
       const used = discBytes === undefined ? "" : `${Math.round((100 * usedBytes) / discBytes)} %`.padStart(6);
       return `${String(day + 1).padStart(5)} │${picture.padEnd(columns)}│${String(times.length).padStart(5)}${used}`;
     });
@@ -38,7 +44,7 @@ export function drawStandingSnapshots(simulated: readonly SimulatedDay[], option
 }
 
 function shade(share: number): string {
-  if (share === 0) return " ";
+  if (!(share > 0)) return " ";
   return share < 0.1 ? "·" : share < 1 / 3 ? "░" : share < 2 / 3 ? "▒" : share < 0.95 ? "▓" : "█";
 }
 

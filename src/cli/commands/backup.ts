@@ -1,11 +1,13 @@
 import { hostname } from "node:os";
 import { createBackupProgress, type BackupProgress, type BackupResult, type EntryChange } from "../../backup/backup.ts";
 import { backupToRepository } from "../../backup/backup-to-repository.ts";
-import { messageOf } from "../../errors.ts";
+import { hasWalkLogs } from "../../backup/walk-log.ts";
+import { startWorkersEarly, stopEarlyWorkers } from "../../backup/worker-pool.ts";
 import type { FileStat } from "../../platform/file-stat.ts";
 import { displayPath, type RawPath } from "../../platform/raw-path.ts";
 import { findSnapshot, type SnapshotRecord } from "../../repository/snapshots.ts";
 import type { SourceProblem } from "../../source/source.ts";
+import { readAhead } from "../../source/read-ahead.ts";
 import { cacheFolder } from "../cache.ts";
 import type { Invocation } from "../command-spec.ts";
 import { hostSigningKey, userName } from "../host-identity.ts";
@@ -15,10 +17,12 @@ import { formatDuration } from "../output/format-time.ts";
 import type { Output } from "../output/output.ts";
 import { startProgress } from "../output/progress.ts";
 import { programVersion } from "../program-version.ts";
+import { reportItem } from "../report-item.ts";
 import { chooseSource, takesInput } from "./backup-source.ts";
 import type { backupSpec } from "./backup.spec.ts";
 
 const SOME_UNREADABLE = 3;
+const ENTRIES_AHEAD = 20_000;
 
 export async function run({ context, args, options }: Invocation<typeof backupSpec.options>): Promise<number> {
   const { output, signal } = context;
@@ -26,18 +30,21 @@ export async function run({ context, args, options }: Invocation<typeof backupSp
   const cache = cacheFolder(context);
   const place = requireRepository(repositoryOptions(context));
   const chosen = chooseSource(args, options, [place, ...(cache === undefined ? [] : [cache])]);
-  const repository = await openFromSettings(context, takesInput(options));
-  const named = options.parent === undefined ? undefined : await findSnapshot(repository, options.parent);
 
   const progress = createBackupProgress();
-  const report = (problem: SourceProblem) => reportProblem(output, problem);
-  const source = chosen.open((problem) => {
+  const report = (problem: SourceProblem) => reportItem(output, problem.during, problem.path, problem.error);
+  const opened = chosen.open((problem) => {
     progress.problems++;
     report(problem);
   });
+  // Checking the password takes a while, which the walk and the start of the workers can use.
+  const source = takesInput(options) ? opened : readAhead(opened, ENTRIES_AHEAD);
+  if (options.force || !(await hasWalkLogs(cache))) startWorkersEarly();
   let parent: SnapshotRecord | undefined;
   const shown = startProgress(output, () => progressState(progress, parent));
   try {
+    const repository = await openFromSettings(context, takesInput(options));
+    const named = options.parent === undefined ? undefined : await findSnapshot(repository, options.parent);
     const result = await backupToRepository({
       repository,
       source,
@@ -70,6 +77,7 @@ export async function run({ context, args, options }: Invocation<typeof backupSp
   } finally {
     shown.stop();
     await source.close();
+    await stopEarlyWorkers();
   }
 }
 
@@ -83,17 +91,6 @@ function progressState(progress: BackupProgress, parent: SnapshotRecord | undefi
     errors: progress.problems,
     current: progress.current === "" ? [] : [`/${displayPath(progress.current)}`],
   };
-}
-
-function reportProblem(output: Output, { path, during, error }: SourceProblem): void {
-  const item = `/${displayPath(path)}`;
-  const message = messageOf(error);
-  output.warning(`error: ${message.includes(item) ? message : `${item}: ${message}`}`, {
-    message_type: "error",
-    error: { message },
-    during,
-    item,
-  });
 }
 
 function sayEntry(output: Output, path: RawPath, change: EntryChange, stat: FileStat): void {

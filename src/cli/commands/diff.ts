@@ -1,10 +1,10 @@
 import { diffSnapshots, type Change, type DiffStatistics, type DiffTotals } from "../../browse/diff.ts";
-import { messageOf } from "../../errors.ts";
-import { displayPath, type RawPath } from "../../platform/raw-path.ts";
+import { displayPath } from "../../platform/raw-path.ts";
 import type { Invocation } from "../command-spec.ts";
 import { openFromSettings } from "../open-repository.ts";
 import { formatBytes } from "../output/format-bytes.ts";
 import type { Output } from "../output/output.ts";
+import { reportItem } from "../report-item.ts";
 import { openNamedView } from "../snapshot-path.ts";
 import type { diffSpec } from "./diff.spec.ts";
 
@@ -21,7 +21,7 @@ export async function run({ context, args, options }: Invocation<typeof diffSpec
     onChange: (change) => printChange(output, change),
     onProblem: (path, error) => {
       problems++;
-      reportProblem(output, path, error);
+      reportItem(output, "diff", path, error);
     },
     signal,
   });
@@ -34,12 +34,6 @@ function printChange(output: Output, { kind, path, before, after }: Change): voi
   const shown = `/${displayPath(path)}${isFolder ? "/" : ""}`;
   if (output.json) output.jsonLine({ message_type: "change", path: shown, modifier: kind });
   else output.line(`${kind.padEnd(4)} ${shown}`);
-}
-
-function reportProblem(output: Output, path: RawPath, error: unknown): void {
-  const message = messageOf(error);
-  const item = `/${displayPath(path)}`;
-  output.warning(`error: ${message}`, { message_type: "error", error: { message }, during: "diff", item });
 }
 
 function printStatistics(output: Output, statistics: DiffStatistics, source: string, target: string): void {

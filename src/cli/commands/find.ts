@@ -1,7 +1,6 @@
 import { createFinder } from "../../browse/find.ts";
 import { openSnapshotView } from "../../browse/open-snapshot-view.ts";
-import { messageOf } from "../../errors.ts";
-import { displayPath, type RawPath } from "../../platform/raw-path.ts";
+import type { RawPath } from "../../platform/raw-path.ts";
 import { openFrameReader } from "../../repository/frame-reader.ts";
 import { SHORT_ID_LENGTH } from "../../repository/snapshots.ts";
 import { chooseSnapshots } from "../choose-snapshots.ts";
@@ -9,6 +8,7 @@ import type { Invocation } from "../command-spec.ts";
 import { entryJson, longLine, shortLine } from "../entry-line.ts";
 import { openFromSettings } from "../open-repository.ts";
 import { formatTime } from "../output/format-time.ts";
+import { reportItem } from "../report-item.ts";
 import type { findSpec } from "./find.spec.ts";
 import { filterOf } from "./snapshot-filter.ts";
 
@@ -27,9 +27,7 @@ export async function run({ context, args, options }: Invocation<typeof findSpec
 
   function reportProblem(path: RawPath, error: unknown): void {
     problems++;
-    const item = `/${displayPath(path)}`;
-    const message = messageOf(error);
-    output.warning(`error: ${message}`, { message_type: "error", error: { message }, during: "find", item });
+    reportItem(output, "find", path, error);
   }
 
   const inJson: object[] = [];

@@ -20,6 +20,7 @@ import type { Output } from "../output/output.ts";
 import { snapshotJson } from "../snapshot-json.ts";
 import { snapshotTable } from "../snapshot-table.ts";
 import type { forgetSpec } from "./forget.spec.ts";
+import { keepRulesOf } from "./keep-options.ts";
 import { runPrune } from "./run-prune.ts";
 import { filterOf } from "./snapshot-filter.ts";
 import { forRetention, groupKey, groupTitle, type ListedSnapshot } from "./snapshots.ts";
@@ -28,7 +29,7 @@ type ForgetOptions = OptionValues<typeof forgetSpec.options>;
 
 export async function run({ context, args, options }: Invocation<typeof forgetSpec.options>): Promise<number> {
   const { output } = context;
-  const rules = rulesOf(options);
+  const rules = keepRulesOf(options);
   const named = args.length > 0;
   if (!named) requireRules(rules, options);
   const repository = await openFromSettings(context);
@@ -43,24 +44,6 @@ export async function run({ context, args, options }: Invocation<typeof forgetSp
   }
   const exitCode = prunes && !options.dryRun ? await runPrune(context, repository, options, false) : 0;
   return damaged > 0 ? 1 : exitCode;
-}
-
-function rulesOf(options: ForgetOptions): KeepRules {
-  return {
-    last: options.keepLast,
-    hourly: options.keepHourly,
-    daily: options.keepDaily,
-    weekly: options.keepWeekly,
-    monthly: options.keepMonthly,
-    yearly: options.keepYearly,
-    within: options.keepWithin,
-    withinHourly: options.keepWithinHourly,
-    withinDaily: options.keepWithinDaily,
-    withinWeekly: options.keepWithinWeekly,
-    withinMonthly: options.keepWithinMonthly,
-    withinYearly: options.keepWithinYearly,
-    tags: options.keepTag,
-  };
 }
 
 /** Without rules everything would go. */

@@ -1,4 +1,5 @@
-import { value, valueList } from "../command-spec.ts";
+import type { KeepRules } from "../../retention/keep-rules.ts";
+import { value, valueList, type OptionValues } from "../command-spec.ts";
 import { keepCount, keepDuration, tagList } from "../option-values.ts";
 
 /** restic's rules of what to keep. */
@@ -21,3 +22,21 @@ export const keepOptions = {
   keepWithinYearly: value("--keep-within-yearly <duration>", "the same for years", keepDuration),
   keepTag: valueList("--keep-tag <tags>", "keep all with these tags (can be given several times)", tagList),
 };
+
+export function keepRulesOf(options: OptionValues<typeof keepOptions>): KeepRules {
+  return {
+    last: options.keepLast,
+    hourly: options.keepHourly,
+    daily: options.keepDaily,
+    weekly: options.keepWeekly,
+    monthly: options.keepMonthly,
+    yearly: options.keepYearly,
+    within: options.keepWithin,
+    withinHourly: options.keepWithinHourly,
+    withinDaily: options.keepWithinDaily,
+    withinWeekly: options.keepWithinWeekly,
+    withinMonthly: options.keepWithinMonthly,
+    withinYearly: options.keepWithinYearly,
+    tags: options.keepTag,
+  };
+}

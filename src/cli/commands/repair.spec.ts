@@ -8,6 +8,14 @@ export const repairIndexSpec = {
   examples: [{ command: "holdfast -r /srv/backup repair index", does: "after an index was lost or damaged" }],
 } satisfies CommandSpec;
 
+export const repairPacksSpec = {
+  name: "repair packs",
+  summary: "copy what is whole out of damaged packs",
+  description: "Reads every pack. The damaged ones are put aside in damaged/ of the repository.",
+  options: {},
+  examples: [{ command: "holdfast -r /srv/backup repair packs", does: 'after "holdfast check" found damaged packs' }],
+} satisfies CommandSpec;
+
 export const repairSnapshotsSpec = {
   name: "repair snapshots",
   summary: "save what can still be read of damaged snapshots, as new ones",

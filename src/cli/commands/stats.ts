@@ -86,7 +86,7 @@ function contentKey({ sizeBytes, content, holes }: FileEntry): Uint8Array {
 
 /** What the packs take that hold what these snapshots need, less what nobody needs in them. */
 async function rawData(snapshots: readonly Snapshot[], repository: Repository): Promise<Totals> {
-  const { frames } = await loadIndex(repository, { forWriting: false, withoutBlobs: true });
+  const { frames } = await loadIndex(repository, { forWriting: false, framesOnly: true });
   const { live } = findLiveFrames(frames, snapshots);
   const packs = new Set<number>();
   let sizeBytes = 0;

@@ -13,10 +13,18 @@ import { forgetSpec } from "./forget.spec.ts";
 import { keyAddSpec, keyListSpec, keyPasswdSpec, keyRemoveSpec } from "./key.spec.ts";
 import { pruneSpec } from "./prune.spec.ts";
 import { statsSpec } from "./stats.spec.ts";
+import { checkSpec } from "./check.spec.ts";
+import { copySpec } from "./copy.spec.ts";
+import { repairIndexSpec, repairPacksSpec, repairSnapshotsSpec } from "./repair.spec.ts";
+import { restoreSpec } from "./restore.spec.ts";
+import { catSpec } from "./cat.spec.ts";
+import { retentionSimulateSpec } from "./retention-simulate.spec.ts";
 import { versionSpec } from "./version.spec.ts";
 
 export const commandGroups: readonly CommandGroup[] = [
   { name: "key", summary: "manage the keys that open the repository" },
+  { name: "repair", summary: "put a damaged repository in order" },
+  { name: "retention", summary: "see what retention policies do" },
 ];
 
 export const commandEntries: readonly CommandEntry[] = [
@@ -28,12 +36,20 @@ export const commandEntries: readonly CommandEntry[] = [
   command(diffSpec, () => import("./diff.ts")),
   command(statsSpec, () => import("./stats.ts")),
   command(dumpSpec, () => import("./dump.ts")),
+  command(restoreSpec, () => import("./restore.ts")),
+  command(checkSpec, () => import("./check.ts")),
   command(forgetSpec, () => import("./forget.ts")),
   command(pruneSpec, () => import("./prune.ts")),
+  command(retentionSimulateSpec, () => import("./retention-simulate.ts")),
+  command(copySpec, () => import("./copy.ts")),
+  command(repairIndexSpec, () => import("./repair-index.ts")),
+  command(repairPacksSpec, () => import("./repair-packs.ts")),
+  command(repairSnapshotsSpec, () => import("./repair-snapshots.ts")),
   command(keyListSpec, () => import("./key-list.ts")),
   command(keyAddSpec, () => import("./key-add.ts")),
   command(keyRemoveSpec, () => import("./key-remove.ts")),
   command(keyPasswdSpec, () => import("./key-passwd.ts")),
+  command(catSpec, () => import("./cat.ts")),
   command(completionSpec, () => import("./completion.ts")),
   command(versionSpec, () => import("./version.ts")),
 ];
