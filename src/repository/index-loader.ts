@@ -67,11 +67,12 @@ interface FirstPass {
 async function loadOnce(repository: Repository, options: LoadOptions): Promise<LoadedIndex> {
   const { storage } = repository;
   const condemned = options.forWriting ? await readCondemned(repository) : new Set<string>();
-  const present = options.forWriting ? await listPacks(repository) : undefined;
   const listed: { name: string; sizeBytes: number }[] = [];
   for await (const object of storage.list(PREFIXES.index)) {
     if (parseObjectName(object.name) !== undefined) listed.push(object);
   }
+  // After the indexes: a pack is stored before the index that lists it, so what is missing here is truly gone.
+  const present = options.forWriting ? await listPacks(repository) : undefined;
 
   const frames = createFrameTable();
   const missingPacks: string[] = [];

@@ -1,5 +1,5 @@
 import { sha256Hex } from "../crypto/keyed-hash.ts";
-import { DamagedError, messageOf, SnapshotNotFoundError } from "../errors.ts";
+import { DamagedError, messageOf, ObjectMissingError, SnapshotNotFoundError } from "../errors.ts";
 import { parseObjectName, PREFIXES } from "../format/names.ts";
 import { type DecodedSnapshot, decodeSnapshotOpen, openSealedPart, type SnapshotSealedPart } from "../format/snapshot.ts";
 import { privateKeyOf, type Repository } from "./repository.ts";
@@ -44,6 +44,8 @@ export async function listSnapshots(
       try {
         snapshots.push(knownById.get(id) ?? (await readSnapshot(repository, id)));
       } catch (error) {
+        // Forgotten since it was listed.
+        if (error instanceof ObjectMissingError) continue;
         if (onDamaged === undefined) throw error;
         onDamaged(id, error);
       }

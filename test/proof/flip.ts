@@ -49,7 +49,7 @@ export async function smallRepository(): Promise<MemoryStorage> {
 
 /** Every `step`th byte of every object, changed by each mask; `shift` says where to begin. */
 export function* flips(storage: MemoryStorage, step: number, masks: readonly number[]): Generator<Damage> {
-  for (const [name, { bytes }] of [...storage.objects]) {
+  for (const [name, { bytes }] of Array.from(storage.objects)) {
     for (let at = 0; at < bytes.length; at += step) {
       for (const mask of masks) {
         const altered = Buffer.from(bytes);
@@ -62,7 +62,7 @@ export function* flips(storage: MemoryStorage, step: number, masks: readonly num
 
 /** Every object cut to every `step`th length, made longer by a byte, and taken away. */
 export function* cuts(storage: MemoryStorage, step: number): Generator<Damage> {
-  for (const [name, { bytes }] of [...storage.objects]) {
+  for (const [name, { bytes }] of Array.from(storage.objects)) {
     for (let length = 0; length < bytes.length; length += step) {
       yield { name: `${name} cut to ${length} bytes`, objects: new Map([[name, bytes.subarray(0, length)]]) };
     }

@@ -1,0 +1,304 @@
+/**
+ * Backups, forgets, prunes and readers on one storage, their calls interleaved at random, some of them dying on the way.
+ * Whatever happens, every snapshot that was acknowledged and not forgotten reads as it was saved, at any moment.
+ *
+ *     npm run proof:interleave -- [--seconds 60] [--seed 1]
+ */
+import { parseArgs } from "node:util";
+import { openLocalDestination } from "../../src/backup/local-destination.ts";
+import { createKeyedHash } from "../../src/crypto/keyed-hash.ts";
+import type { KeyRing } from "../../src/crypto/key-ring.ts";
+import { generateSigningKey } from "../../src/crypto/signing.ts";
+import { HoldfastError, LockedError } from "../../src/errors.ts";
+import { PREFIXES } from "../../src/format/names.ts";
+import { encodeLeaf, encodeEntry, iterateTree } from "../../src/format/tree.ts";
+import type { BlobId, DirectoryEntry, EntryAttributes } from "../../src/format/tree.ts";
+import type { RawPath } from "../../src/platform/raw-path.ts";
+import { openFrameReader } from "../../src/repository/frame-reader.ts";
+import { createFrameWriter } from "../../src/repository/frame-writer.ts";
+import { prune } from "../../src/repository/prune.ts";
+import { openRepository } from "../../src/repository/repository.ts";
+import type { Repository } from "../../src/repository/repository.ts";
+import { claimForStoring } from "../../src/repository/session-blobs.ts";
+import { openSnapshot, readSnapshot } from "../../src/repository/snapshots.ts";
+import { memoryStorage } from "../../src/storage/memory.ts";
+import type { Storage } from "../../src/storage/storage.ts";
+import { newRepository } from "../support/library-repository.ts";
+import { seededRandom } from "../support/seeded-random.ts";
+import type { SeededRandom } from "../support/seeded-random.ts";
+import { createScheduler } from "./scheduler.ts";
+import type { Client, Scheduler } from "./scheduler.ts";
+
+export interface InterleaveOptions {
+  /** Clients die at random moments; what they were writing may have come through or not. */
+  readonly crashes: boolean;
+  /** Notes of clients that live are taken away, as if they were taken for dead. */
+  readonly liveNotesVanish: boolean;
+}
+
+export interface InterleaveTally {
+  snapshots: number;
+  refusedBackups: number;
+  prunes: number;
+  deletedPacks: number;
+  crashes: number;
+  checks: number;
+}
+
+/** What is saved: numbers of pieces of content, of which many snapshots share some. */
+type Content = readonly number[];
+
+const signingKey = generateSigningKey();
+const PIECES = 12;
+/** More than a pack's own bytes, so that pruning finds it worth its while to write packs anew. */
+const pieces = Array.from({ length: PIECES }, (_, number) => seededRandom(number).bytes(6000));
+
+/** One history, made up from the seed. Throws where a snapshot that should be there can't be read as it was saved. */
+export async function interleave(seed: number, options: InterleaveOptions, tally: InterleaveTally): Promise<void> {
+  const random = seededRandom(seed);
+  const storage = memoryStorage();
+  const { ring } = await newRepository(storage);
+  const scheduler = createScheduler(random);
+  const acknowledged = new Map<string, Content>();
+  const history: History = { storage, ring, random, scheduler, acknowledged, notes: new Map(), clients: [], tally };
+
+  const tasks = [
+    ...Array.from({ length: 2 + random.below(2) }, (_, number) => backupTask(history, `backup ${number}`)),
+    ...Array.from({ length: 1 + random.below(2) }, (_, number) => pruneTask(history, `prune ${number}`)),
+    readTask(history, "reader"),
+  ];
+  try {
+    await scheduler.run(tasks, async () => {
+      if (options.crashes && random.below(150) === 0) crashOne(history);
+      if (options.liveNotesVanish && random.below(100) === 0) await dropOneNote(history);
+      if (random.below(60) === 0) await verifyAll(history);
+    });
+    // Whatever is left behind, two prunes later it is gone; and what should be there is.
+    for (const name of storage.objects.keys()) if (name.startsWith(PREFIXES.running)) storage.objects.delete(name);
+    const repository = await openRepository(storage, { ring });
+    for (let times = 0; times < 2; times++) await prune(repository, { maxUnusedRatio: 0 });
+    await verifyAll(history);
+  } catch (cause) {
+    const lastCalls = scheduler.trace.slice(-400).join("\n");
+    throw new Error(`seed ${seed}: ${String(cause)}\n${lastCalls}`, { cause });
+  }
+}
+
+interface History {
+  readonly storage: ReturnType<typeof memoryStorage>;
+  readonly ring: KeyRing;
+  readonly random: SeededRandom;
+  readonly scheduler: Scheduler;
+  readonly acknowledged: Map<string, Content>;
+  /** Notes under `running/`, by the client that put them there. */
+  readonly notes: Map<string, string>;
+  readonly clients: Client[];
+  readonly tally: InterleaveTally;
+}
+
+/** A client whose notes are known. */
+function newClient(history: History, name: string): Client {
+  const { storage, notes, scheduler, clients } = history;
+  const noting: Storage = {
+    ...storage,
+    put: (object, content) => {
+      if (object.startsWith(PREFIXES.running)) notes.set(object, name);
+      return storage.put(object, content);
+    },
+  };
+  const client = scheduler.clientOf(name, noting);
+  clients.push(client);
+  return client;
+}
+
+/** Some backups one after another; a client that dies is started again, as a machine would be. */
+function backupTask(history: History, name: string): () => Promise<void> {
+  return async () => {
+    for (let run = 0; run < 3; run++) {
+      const client = newClient(history, `${name}.${run}`);
+      await Promise.race([saveOnce(history, client), client.end]);
+    }
+  };
+}
+
+async function saveOnce({ ring, random, acknowledged, tally }: History, { storage }: Client): Promise<void> {
+  const content = pieces.map((_, number) => number).filter(() => random.below(3) === 0);
+  try {
+    const repository = await openRepository(storage, { ring });
+    acknowledged.set(await save(repository, content), content);
+    tally.snapshots++;
+  } catch (error) {
+    // A backup may end without a snapshot, if it says so.
+    if (!(error instanceof HoldfastError)) throw error;
+    tally.refusedBackups++;
+  }
+}
+
+/** A backup without threads, whose order is that of its calls: each piece is a blob in a frame of its own. */
+async function save(repository: Repository, content: Content): Promise<string> {
+  const destination = await openLocalDestination(repository, { signingKey, startedMs: Date.now() });
+  const { keys, blobs } = destination;
+  const data = createFrameWriter("data", keys, "off", (frame) => destination.store(frame));
+  const trees = createFrameWriter("tree", keys, "off", (frame) => destination.store(frame));
+  const store = async (writer: typeof data, key: Uint8Array, bytes: Uint8Array): Promise<BlobId> => {
+    const id = createKeyedHash(key).hash(bytes);
+    if (claimForStoring(blobs, id)) {
+      writer.append(id, bytes);
+      writer.flush();
+      await destination.ready();
+    }
+    if (!destination.need(id)) throw new Error("a blob that was just stored is not there");
+    return id;
+  };
+  const entries: Uint8Array[] = [];
+  for (const number of content) {
+    const bytes = pieces[number];
+    const id = await store(data, keys.dataKey, bytes);
+    const listed = [{ id, lengthBytes: bytes.length }];
+    const file = { ...ATTRIBUTES, name: nameOf(number), sizeBytes: bytes.length, content: listed, holes: [] };
+    entries.push(encodeEntry({ ...file, type: "file" }));
+  }
+  const tree = await store(trees, keys.treeKey, encodeLeaf(entries));
+  const root: DirectoryEntry = { ...ATTRIBUTES, type: "directory", name: "" as RawPath, tree };
+  const { id } = await destination.commit({
+    host: "here",
+    group: Buffer.alloc(16),
+    parent: undefined,
+    counts: { files: content.length, directories: 1, others: 0 },
+    sizeBytes: 0,
+    addedBytes: 0,
+    storedBytes: 0,
+    complete: true,
+    sealed: { paths: [], tags: [], root, user: "", program: "", excludes: [], statistics: {} },
+  });
+  return id;
+}
+
+const ATTRIBUTES: Omit<EntryAttributes, "name" | "type"> = {
+  mode: 0o644,
+  uid: 0,
+  gid: 0,
+  user: "",
+  group: "",
+  mtimeSeconds: 0,
+  mtimeNanoseconds: 0,
+  inodeFlags: 0,
+  xattrs: [],
+  hardLink: undefined,
+};
+
+function nameOf(number: number): RawPath {
+  return String(number).padStart(2, "0") as RawPath;
+}
+
+/** Forgets some snapshots and prunes, a few times over. */
+function pruneTask(history: History, name: string): () => Promise<void> {
+  const { ring, random, acknowledged, tally } = history;
+  return async () => {
+    for (let run = 0; run < 4; run++) {
+      const client = newClient(history, `${name}.${run}`);
+      const body = async (): Promise<void> => {
+        const repository = await openRepository(client.storage, { ring });
+        for (const id of Array.from(acknowledged.keys()).filter(() => random.below(3) === 0)) {
+          acknowledged.delete(id);
+          await client.storage.delete(PREFIXES.snapshot + id);
+        }
+        try {
+          const { deletedPacks } = await prune(repository, { maxUnusedRatio: 0 });
+          tally.deletedPacks += deletedPacks;
+          tally.prunes++;
+        } catch (error) {
+          if (!(error instanceof LockedError)) throw error;
+        }
+      };
+      await Promise.race([body(), client.end]);
+    }
+  };
+}
+
+/** Reads snapshots while others write and prune. */
+function readTask(history: History, name: string): () => Promise<void> {
+  const { acknowledged, random } = history;
+  return async () => {
+    for (let run = 0; run < 6; run++) {
+      const client = newClient(history, `${name}.${run}`);
+      const some = [...acknowledged];
+      if (some.length === 0) continue;
+      const [id, content] = random.pick(some);
+      const reading = verify(client.storage, history.ring, id, content).catch((error: unknown) => {
+        // Forgotten meanwhile: then its packs may go as it is being read.
+        if (acknowledged.has(id)) throw error;
+      });
+      await Promise.race([reading, client.end]);
+    }
+  };
+}
+
+/** One that writes dies; its note is recognised as left behind some time later, or not at all. */
+function crashOne({ clients, random, notes, storage, tally }: History): void {
+  const alive = clients.filter((client) => !client.crashed);
+  if (alive.length === 0) return;
+  const victim = random.pick(alive);
+  victim.crash();
+  tally.crashes++;
+  if (random.below(3) === 0) return;
+  setImmediate(() => {
+    for (const [note, owner] of notes) if (owner === victim.name) storage.objects.delete(note);
+  });
+}
+
+async function dropOneNote({ storage, notes, random }: History): Promise<void> {
+  const live = [...notes.keys()].filter((note) => storage.objects.has(note));
+  if (live.length > 0) await storage.delete(random.pick(live));
+}
+
+async function verifyAll({ storage, ring, acknowledged, tally }: History): Promise<void> {
+  for (const [id, content] of Array.from(acknowledged)) {
+    await verify(storage, ring, id, content);
+    tally.checks++;
+  }
+}
+
+/** Reads a snapshot whole, and compares it with what was saved. */
+async function verify(storage: Storage, ring: KeyRing, id: string, content: Content): Promise<void> {
+  const repository = await openRepository(storage, { ring });
+  const snapshot = openSnapshot(repository, await readSnapshot(repository, id));
+  const reader = await openFrameReader(repository);
+  const tree = iterateTree(await reader.readTree(snapshot.sealed.root.tree));
+  if (tree.kind !== "leaf") throw new Error("the tree is none that was saved");
+  const seen: string[] = [];
+  for (const entry of tree.entries) {
+    if (entry.type !== "file") throw new Error(`${entry.name} is no file`);
+    const bytes = await reader.readData(entry.content[0].id);
+    if (!Buffer.from(bytes).equals(pieces[Number(entry.name)])) throw new Error(`${entry.name} has another content`);
+    seen.push(entry.name);
+  }
+  const expected = content.map(nameOf);
+  if (seen.join() !== expected.join())
+    throw new Error(`snapshot ${id} holds ${seen.join()} instead of ${expected.join()}`);
+}
+
+export function emptyTally(): InterleaveTally {
+  return { snapshots: 0, refusedBackups: 0, prunes: 0, deletedPacks: 0, crashes: 0, checks: 0 };
+}
+
+if (import.meta.main) {
+  const { values } = parseArgs({
+    options: {
+      seconds: { type: "string", default: "60" },
+      seed: { type: "string", default: String(Date.now() % 1e9) },
+    },
+  });
+  const kinds: readonly InterleaveOptions[] = [
+    { crashes: false, liveNotesVanish: false },
+    { crashes: true, liveNotesVanish: false },
+    { crashes: true, liveNotesVanish: true },
+  ];
+  for (const options of kinds) {
+    const tally = emptyTally();
+    const endMs = performance.now() + (Number(values.seconds) * 1000) / kinds.length;
+    let seed = Number(values.seed);
+    for (; performance.now() < endMs; seed++) await interleave(seed, options, tally);
+    process.stdout.write(`${JSON.stringify(options)} seeds ${values.seed} to ${seed - 1}: ${JSON.stringify(tally)}\n`);
+  }
+}
