@@ -36,6 +36,21 @@ describe("the place of a repository", () => {
     it(`is understood from ${url}`, () => assert.deepEqual({ ...parseStorageUrl(url) }, place));
   }
 
+  const s3Places: [string, string, string, string][] = [
+    ["s3:s3.amazonaws.com/bucket", "https://s3.amazonaws.com", "bucket", ""],
+    ["s3:https://host:9000/bucket/deep/er/", "https://host:9000", "bucket", "deep/er"],
+    ["s3:http://127.0.0.1:9000/bucket/x", "http://127.0.0.1:9000", "bucket", "x"],
+    ["s3://host/bucket//x", "https://host", "bucket", "x"],
+    ["s3:[::1]:9000/bucket", "https://[::1]:9000", "bucket", ""],
+  ];
+  for (const [url, origin, bucket, prefix] of s3Places) {
+    it(`is understood from ${url}`, () => {
+      const place = parseStorageUrl(url);
+      assert.ok(place.kind === "s3");
+      assert.deepEqual([place.endpoint.origin, place.bucket, place.prefix], [origin, bucket, prefix]);
+    });
+  }
+
   const refused = [
     "",
     "local:",
@@ -55,6 +70,11 @@ describe("the place of a repository", () => {
     "sftp:-oProxyCommand=touch@host:/srv",
     "sftp://-oProxyCommand=touch//srv",
     "sftp://%2doProxyCommand=touch@host//srv",
+    "s3:",
+    "s3:host",
+    "s3:https://host/",
+    "s3:https://user:secret@host/bucket",
+    "s3:https://ho st/bucket",
     "rclone:remote:path",
     "user@host:/srv",
   ];

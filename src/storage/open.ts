@@ -1,6 +1,7 @@
 import { fileURLToPath } from "node:url";
 import { UsageError } from "../errors.ts";
 import { createLocalStorage, openLocalStorage } from "./local.ts";
+import type { S3Place } from "./s3/s3.ts";
 import type { SftpPlace } from "./sftp/sftp.ts";
 import type { Storage } from "./storage.ts";
 
@@ -14,6 +15,7 @@ export interface StorageOptions {
  *
  *     /srv/backup   local:/srv/backup   file:///srv/backup
  *     sftp:user@host:/srv/backup   sftp://user@host:2222//srv/backup   (with one slash: below the user's home)
+ *     s3:https://host:9000/bucket/prefix   s3:s3.amazonaws.com/bucket   (keys from AWS_ACCESS_KEY_ID and so on)
  *
  * `UsageError` where it names nothing; `NoRepositoryError` where the folder is not there.
  */
@@ -25,10 +27,12 @@ export async function openStorage(url: string, { sshArguments }: StorageOptions 
     case "sftp":
       // Loaded only now: most commands work on a local repository, and should not wait for what they do not use.
       return (await import("./sftp/sftp.ts")).openSftpStorage(place, sshArguments);
+    case "s3":
+      return (await import("./s3/s3.ts")).openS3Storage(place);
   }
 }
 
-/** As `openStorage`, but makes the folder where it is not there. */
+/** As `openStorage`, but makes the folder or bucket where it is not there. */
 export async function createStorage(url: string, { sshArguments }: StorageOptions = {}): Promise<Storage> {
   const place = parseStorageUrl(url);
   switch (place.kind) {
@@ -36,10 +40,15 @@ export async function createStorage(url: string, { sshArguments }: StorageOption
       return createLocalStorage(place.path);
     case "sftp":
       return (await import("./sftp/sftp.ts")).createSftpStorage(place, sshArguments);
+    case "s3":
+      return (await import("./s3/s3.ts")).createS3Storage(place);
   }
 }
 
-export type StoragePlace = { readonly kind: "local"; readonly path: string } | ({ readonly kind: "sftp" } & SftpPlace);
+export type StoragePlace =
+  | { readonly kind: "local"; readonly path: string }
+  | ({ readonly kind: "sftp" } & SftpPlace)
+  | ({ readonly kind: "s3" } & S3Place);
 
 /** Exported for its tests. */
 export function parseStorageUrl(url: string): StoragePlace {
@@ -53,9 +62,11 @@ export function parseStorageUrl(url: string): StoragePlace {
       return localPlace(url, rest.startsWith("/") ? pathOfFileUrl(url) : rest);
     case "sftp":
       return { kind: "sftp", ...(rest.startsWith("//") ? sftpUrl(url) : sftpShortForm(url)) };
+    case "s3":
+      return { kind: "s3", ...s3Place(url, rest) };
     default:
       throw new UsageError(`there is no storage of the kind "${scheme}" (in ${url})`, {
-        hint: 'write "local:" before the path of a local folder that has a colon; "sftp:" for a folder on a server',
+        hint: 'write "local:" before the path of a local folder that has a colon; other kinds are "sftp:" and "s3:"',
       });
   }
 }
@@ -115,4 +126,16 @@ function notSftp(url: string): UsageError {
   return new UsageError(`${url} does not name a folder on an SFTP server`, {
     hint: 'write "sftp:user@host:/path", or "sftp://user@host:port//path"',
   });
+}
+
+const S3_PLACE = /^(?:(https?):)?(?:\/\/)?([^/@?#]+)\/+([^/?#]+)(?:\/+(.*?))?\/*$/is;
+
+function s3Place(url: string, rest: string): S3Place {
+  const [, scheme = "https", host, bucket, prefix = ""] = S3_PLACE.exec(rest) ?? [];
+  if (host === undefined || !URL.canParse(`${scheme}://${host}`)) {
+    throw new UsageError(`${url} does not name a bucket of an S3 service`, {
+      hint: 'write "s3:https://host:port/bucket/prefix", or "s3:s3.amazonaws.com/bucket"',
+    });
+  }
+  return { endpoint: new URL(`${scheme}://${host}`), bucket, prefix };
 }
