@@ -22,8 +22,8 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   // A snapshot can be a source: for copies and repairs.
   backup: ["browse", ...ENGINE],
   browse: ["repository", "format", "crypto", "platform"],
-  // Restore stands on the snapshot view, which is browse's port.
-  restore: ["browse", "format", "crypto", "platform"],
+  // Restore stands on the snapshot view, which is browse's port, and reads whole frames where that is faster.
+  restore: ["browse", ...ENGINE],
   fleet: ["restore", "browse", "backup", ...ENGINE],
   agent: ["fleet", "restore", "browse", "backup", ...ENGINE],
   server: ["fleet", "restore", "browse", "backup", ...ENGINE],
