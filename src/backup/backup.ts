@@ -104,7 +104,7 @@ export interface BackupResult {
 }
 
 /** Entries that wait for those before them; beyond this the walk stands still. */
-const QUEUE_ENTRIES = 8192;
+const QUEUE_ENTRIES = 2048;
 /** Times younger than this, as seen by the walk, could be had again by a later change. */
 const RACY_MS = 2000;
 

@@ -1,4 +1,5 @@
 import { closeSync, mkdirSync, openSync, readSync, renameSync, rmSync, writeSync } from "node:fs";
+import { glob } from "node:fs/promises";
 import { dirname } from "node:path";
 import { constants, zstdCompressSync, zstdDecompressSync } from "node:zlib";
 import { entryName } from "../format/tree.ts";
@@ -281,6 +282,13 @@ export function createWalkLog(path: string): WalkLogWriter {
       rmSync(temporary, { force: true });
     },
   };
+}
+
+/** Whether any backup has left a log: if none has, there is much to read. */
+export async function hasWalkLogs(cacheDirectory: string | undefined): Promise<boolean> {
+  if (cacheDirectory === undefined) return false;
+  for await (const _log of glob("*/walk/*", { cwd: cacheDirectory })) return true;
+  return false;
 }
 
 /** Where the log of a repository, host and set of paths lies. */

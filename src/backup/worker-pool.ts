@@ -1,6 +1,13 @@
+import { availableParallelism } from "node:os";
 import { Worker } from "node:worker_threads";
 import type { SealedFrame } from "../repository/frame-writer.ts";
-import { type FileResult, unpackResults, type WorkerReply, type WorkerSetup, type WorkerTask } from "./worker/messages.ts";
+import {
+  type FileResult,
+  unpackResults,
+  type WorkerReply,
+  type WorkerSetup,
+  type WorkerTask,
+} from "./worker/messages.ts";
 
 /**
  * The worker threads of one backup. Gives work to the one that has least of it, and says when there is enough.
@@ -37,14 +44,38 @@ interface Member {
   streamBytesAhead: number;
 }
 
+/** Threads that were started before there was anything to tell them. */
+const early: Worker[] = [];
+
+function startWorker(): Worker {
+  return new Worker(new URL("./worker/worker.ts", import.meta.url));
+}
+
+/** Lets threads load their code while something else is waited for. */
+export function startWorkersEarly(size: number = availableParallelism()): void {
+  while (early.length < size) early.push(startWorker());
+}
+
+/** Ends those that were not needed after all. */
+export async function stopEarlyWorkers(): Promise<void> {
+  await Promise.all(early.splice(0).map((worker) => worker.terminate()));
+}
+
+/** Workers start when there is first something to do: a run that finds nothing changed needs none. */
 export function createWorkerPool(setup: WorkerSetup, size: number, onFrame: (frame: SealedFrame) => void): WorkerPool {
   let nextNumber = 1;
   let failure: { readonly error: unknown } | undefined;
   let wake: (() => void)[] = [];
-  const members = Array.from({ length: size }, startMember);
+  let started: readonly Member[] = [];
+
+  function members(): readonly Member[] {
+    if (started.length === 0) started = Array.from({ length: size }, startMember);
+    return started;
+  }
 
   function startMember(): Member {
-    const worker = new Worker(new URL("./worker/worker.ts", import.meta.url), { workerData: setup });
+    const worker = early.pop() ?? startWorker();
+    worker.postMessage(setup);
     const member: Member = { worker, waiting: new Map(), streaming: false, streamBytesAhead: 0 };
     worker.on("message", (message: WorkerReply) => {
       switch (message.reply) {
@@ -71,7 +102,7 @@ export function createWorkerPool(setup: WorkerSetup, size: number, onFrame: (fra
 
   function fail(error: unknown): void {
     failure ??= { error };
-    for (const { waiting } of members) {
+    for (const { waiting } of started) {
       for (const waiter of waiting.values()) waiter.reject(error);
       waiting.clear();
     }
@@ -106,11 +137,11 @@ export function createWorkerPool(setup: WorkerSetup, size: number, onFrame: (fra
 
   return {
     run(task) {
-      const member = idlest(members);
+      const member = idlest(members());
       return answer(member, post(member, task));
     },
     openStream() {
-      const free = members.filter((member) => !member.streaming);
+      const free = members().filter((member) => !member.streaming);
       if (free.length === 0) throw new Error("every worker has a stream open");
       const member = idlest(free);
       member.streaming = true;
@@ -131,12 +162,12 @@ export function createWorkerPool(setup: WorkerSetup, size: number, onFrame: (fra
         },
       };
     },
-    ready: () => until(() => members.some((member) => member.waiting.size <= TASKS_AHEAD)),
+    ready: () => until(() => started.length === 0 || started.some((member) => member.waiting.size <= TASKS_AHEAD)),
     async flush() {
-      await Promise.all(members.map((member) => answer(member, post(member, { task: "flush" }))));
+      await Promise.all(started.map((member) => answer(member, post(member, { task: "flush" }))));
     },
     async close() {
-      await Promise.all(members.map((member) => member.worker.terminate()));
+      await Promise.all(started.map((member) => member.worker.terminate()));
     },
   };
 }

@@ -1,6 +1,6 @@
 /** Frames: blobs laid one after another, compressed and sealed as one (docs/format.md, "Frame"). */
 import { zstdDecompressSync } from "node:zlib";
-import { SEAL_OVERHEAD_BYTES, SealBrokenError, open, sealInto } from "../crypto/aead.ts";
+import { type SealKey, SEAL_OVERHEAD_BYTES, SealBrokenError, open, sealInto } from "../crypto/aead.ts";
 import { decapsulate, encapsulate } from "../crypto/hpke.ts";
 import { messageOf } from "../errors.ts";
 import { asBuffer, damaged, expectEnd, readU32, readU8, readVarint, readerOf, skip, varintLength } from "./codec.ts";
@@ -109,8 +109,8 @@ export function openFrameKey(privateKey: Uint8Array, origin: Uint8Array, reposit
 }
 
 export interface FrameToSeal {
-  /** 32 bytes, of `origin`. One key must never seal two frames of one number. */
-  readonly key: Uint8Array;
+  /** Of `origin`. One key must never seal two frames of one number. */
+  readonly key: SealKey;
   readonly repositoryId: Uint8Array;
   readonly origin: Uint8Array;
   readonly number: number;
@@ -153,7 +153,7 @@ export interface OpenedFrame {
 /** Where `expected` is given, a record of another name or kind is damage, even if it is whole. */
 export function openFrame(
   record: Uint8Array,
-  key: Uint8Array,
+  key: SealKey,
   repositoryId: Uint8Array,
   expected?: { readonly kind?: FrameKind; readonly origin?: Uint8Array; readonly number?: number },
 ): OpenedFrame {

@@ -130,7 +130,9 @@ export function claimBlob(table: BlobTable, id: BlobId): Claim {
   let slot = homeOf(table, id, 0);
   for (;;) {
     const base = slot * WORDS_PER_SLOT;
-    const state = Atomics.load(words, base + STATE);
+    // Only a slot that is not taken yet needs the cost of an atomic look.
+    let state = words[base + STATE];
+    if (state < TAKEN) state = Atomics.load(words, base + STATE);
     if (state === FREE) {
       if (Atomics.load(table.used, 0) >= table.capacity) return "full";
       if (Atomics.compareExchange(words, base + STATE, FREE, WRITING) !== FREE) continue;

@@ -1,3 +1,4 @@
+import type { KeyObject } from "node:crypto";
 import { createKeyedHash } from "../crypto/keyed-hash.ts";
 import { derivedKeys } from "../crypto/key-ring.ts";
 import { DamagedError, messageOf, ObjectMissingError } from "../errors.ts";
@@ -34,7 +35,7 @@ export interface FrameReader extends BlobReader {
   /** All places where the frame lies, the usual one first. */
   copies(frame: number): FrameRow[];
   /** The key of all frames of an origin; for workers that open frames themselves. */
-  keyOf(origin: Buffer): Buffer;
+  keyOf(origin: Buffer): KeyObject;
   openFrame(frame: number): Promise<OpenedBlobs>;
   readonly index: LoadedIndex;
 }

@@ -1,3 +1,4 @@
+import { prepareKey } from "../crypto/aead.ts";
 import { encapsulate } from "../crypto/hpke.ts";
 import { checksum16 } from "../crypto/keyed-hash.ts";
 import { type FrameKind, frameBlobTable, packInfo, sealFrame } from "../format/frame.ts";
@@ -66,7 +67,7 @@ const MAXIMUM_BLOB_BYTES = 8 * 1024 * 1024;
 const MAXIMUM_BLOBS = 8192;
 /** Space before the blobs for the table of their lengths: a count and up to 4 bytes each. */
 const TABLE_BYTES = 8 + MAXIMUM_BLOBS * 4;
-const SAMPLE_BYTES = 16 * 1024;
+const SAMPLE_BYTES = 8 * 1024;
 /** Room that a writer of small blobs can count on without the frame being sealed early. */
 const MINIMUM_ROOM_BYTES = 512 * 1024;
 
@@ -78,7 +79,7 @@ export function createFrameWriter(
 ): FrameWriter {
   const context = encapsulate(keys.publicKey, packInfo(keys.repositoryId));
   const origin = Uint8Array.from(context.enc);
-  const frameKey = context.export("frames", 32);
+  const frameKey = prepareKey(context.export("frames", 32));
   let memory = allocateNative(TABLE_BYTES + FRAME_TARGET_BYTES + MINIMUM_ROOM_BYTES);
   const compress = compression === "off" ? undefined : createCompressor(PARAMETERS[compression]);
   let end = TABLE_BYTES;

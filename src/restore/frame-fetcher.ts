@@ -41,7 +41,7 @@ export function createFrameFetcher(reader: FrameReader, storage: Storage): Frame
   function keyOf(origin: Buffer): Uint8Array {
     let key = keys.get(origin);
     if (key === undefined) {
-      key = Uint8Array.from(reader.keyOf(origin));
+      key = Uint8Array.from(reader.keyOf(origin).export());
       keys.set(origin, key);
     }
     return key;

@@ -1,43 +1,63 @@
 /** A worker thread of a backup: reads, cuts, hashes, compresses and seals. Started by ../worker-pool.ts. */
-import { parentPort, workerData } from "node:worker_threads";
-import { createContentSaver } from "./content-saver.ts";
-import { type FileResult, packResults, unpackFiles, type WorkerReply, type WorkerSetup, type WorkerTask } from "./messages.ts";
+import { parentPort } from "node:worker_threads";
+import { type ContentSaver, createContentSaver } from "./content-saver.ts";
+import {
+  type FileResult,
+  packResults,
+  unpackFiles,
+  type WorkerReply,
+  type WorkerSetup,
+  type WorkerTask,
+} from "./messages.ts";
 import { saveFile, saveSegment } from "./save-file.ts";
 
 const port = parentPort;
 if (port === null) throw new Error("this module is only good as a worker thread");
 
-const saver = createContentSaver(workerData as WorkerSetup, (frame) => {
-  reply({ reply: "frame", frame }, [frame.record.buffer as ArrayBuffer]);
+// The first message says what all the others are about.
+port.once("message", (setup: WorkerSetup) => {
+  const saver = createContentSaver(setup, (frame) => {
+    reply({ reply: "frame", frame }, [frame.record.buffer as ArrayBuffer]);
+  });
+  const handle = createTaskHandler(saver);
+  port.on("message", handle);
 });
-let stream: ReturnType<typeof saver.openStream> | undefined;
 
-port.on("message", (task: WorkerTask) => {
-  switch (task.task) {
-    case "files":
-      return done(
-        task.number,
-        unpackFiles(task).map((file) => saveFile(saver, file)),
-      );
-    case "segment":
-      return done(task.number, [saveSegment(saver, task)]);
-    case "stream-open":
-      stream = saver.openStream();
-      return;
-    case "stream-piece":
-      stream?.push(task.bytes);
-      return reply({ reply: "piece-taken", bytes: task.bytes.length });
-    case "stream-end": {
-      const content = stream?.end();
-      stream = undefined;
-      const result = content && { ...content, holes: [], xattrs: undefined, stat: undefined, changedWhileRead: false };
-      return done(task.number, result ? [result] : []);
+function createTaskHandler(saver: ContentSaver): (task: WorkerTask) => void {
+  let stream: ReturnType<ContentSaver["openStream"]> | undefined;
+  return (task) => {
+    switch (task.task) {
+      case "files":
+        return done(
+          task.number,
+          unpackFiles(task).map((file) => saveFile(saver, file)),
+        );
+      case "segment":
+        return done(task.number, [saveSegment(saver, task)]);
+      case "stream-open":
+        stream = saver.openStream();
+        return;
+      case "stream-piece":
+        stream?.push(task.bytes);
+        return reply({ reply: "piece-taken", bytes: task.bytes.length });
+      case "stream-end": {
+        const content = stream?.end();
+        stream = undefined;
+        const result = content && {
+          ...content,
+          holes: [],
+          xattrs: undefined,
+          stat: undefined,
+          changedWhileRead: false,
+        };
+        return done(task.number, result ? [result] : []);
+      }
+      case "flush":
+        saver.flush();
+        return done(task.number, []);
     }
-    case "flush":
-      saver.flush();
-      return done(task.number, []);
-  }
-});
+  };
+}
 
 function done(number: number, results: readonly FileResult[]): void {
   reply({ reply: "done", number, results: packResults(results) });

@@ -22,7 +22,7 @@ import { chooseSource, takesInput } from "./backup-source.ts";
 import type { backupSpec } from "./backup.spec.ts";
 
 const SOME_UNREADABLE = 3;
-const ENTRIES_AHEAD = 20_000;
+const ENTRIES_AHEAD = 10_000;
 
 export async function run({ context, args, options }: Invocation<typeof backupSpec.options>): Promise<number> {
   const { output, signal } = context;
