@@ -32,7 +32,7 @@ import type { Client, Scheduler } from "./scheduler.ts";
 export interface InterleaveOptions {
   /** Clients die at random moments; what they were writing may have come through or not. */
   readonly crashes: boolean;
-  /** Notes of clients that live are taken away, as if they were taken for dead. */
+  /** Notes of backups that live are taken away, as if they were taken for dead. */
   readonly liveNotesVanish: boolean;
 }
 
@@ -101,9 +101,10 @@ function newClient(history: History, name: string): Client {
   const { storage, notes, scheduler, clients } = history;
   const noting: Storage = {
     ...storage,
-    put: (object, content) => {
-      if (object.startsWith(PREFIXES.running)) notes.set(object, name);
-      return storage.put(object, content);
+    put: async (object, content) => {
+      const isNew = await storage.put(object, content);
+      if (isNew && object.startsWith(PREFIXES.running)) notes.set(object, name);
+      return isNew;
     },
   };
   const client = scheduler.clientOf(name, noting);
@@ -248,7 +249,9 @@ function crashOne({ clients, random, notes, storage, tally }: History): void {
 }
 
 async function dropOneNote({ storage, notes, random }: History): Promise<void> {
-  const live = [...notes.keys()].filter((note) => storage.objects.has(note));
+  const live = [...notes].flatMap(([note, owner]) =>
+    owner.startsWith("backup") && storage.objects.has(note) ? [note] : [],
+  );
   if (live.length > 0) await storage.delete(random.pick(live));
 }
 

@@ -188,7 +188,8 @@ function makeSymlinks(folder: string): void {
   link("to-itself", "to-itself");
   link("out-of-the-tree", "../../../../../../etc");
   link("here", ".");
-  link("longest", "t".repeat(4095));
+  // The longest that all file systems take: xfs stores 1,023 bytes, ext4 a block less one.
+  link("longest", "t".repeat(1000));
   link("not-utf8", Buffer.from([0x61, 0xff, 0x0a, 0x62]));
 }
 
@@ -312,7 +313,7 @@ async function makeDevices(folder: string): Promise<void> {
     runOk("mknod", ["-m", "640", path.join(folder, name), type, String(major), String(minor)]);
   await device("null", "c", 1, 3);
   await device("character-large", "c", 300, 70_000);
-  await device("character-largest", "c", 4095, 1_048_575);
+  await device("character-largest", "c", 4095, 262_143);
   await device("block", "b", 7, 0);
   await device("block-large", "b", 259, 1000);
   linkSync(path.join(folder, "block"), path.join(folder, "block-hard-link"));

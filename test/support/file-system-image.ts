@@ -22,7 +22,8 @@ export async function mountFileSystem(t: Cleanup, options: FileSystemOptions): P
   mkdirSync(mountPoint);
   await writeFile(image, "");
   await truncate(image, options.sizeMebibytes * MEBIBYTE);
-  await runOk(`mkfs.${options.type}`, ["-q", image]);
+  // Blocks as on a disc of usual size: ext4 would choose smaller ones here, which hold less of attributes and links.
+  await runOk(`mkfs.${options.type}`, ["-q", ...(options.type === "ext4" ? ["-b", "4096"] : []), image]);
   await runOk("mount", ["-o", "loop", image, mountPoint]);
   atEnd(t, async () => {
     const result = await run("umount", [mountPoint]);
