@@ -1,0 +1,132 @@
+/** Steps from each version of the database to the next. A step that was released is never changed: add another. */
+import type { DatabaseSync } from "node:sqlite";
+
+const STEPS: readonly string[] = [
+  `
+  CREATE TABLE accounts (
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    storage_url TEXT NOT NULL UNIQUE,
+    key_mode TEXT NOT NULL CHECK (key_mode IN ('server', 'owner')),
+    soft_quota_bytes INTEGER,
+    hard_quota_bytes INTEGER,
+    created_ms INTEGER NOT NULL
+  ) STRICT;
+  CREATE TABLE policies (
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    settings TEXT NOT NULL
+  ) STRICT;
+  CREATE TABLE hosts (
+    id INTEGER PRIMARY KEY,
+    account_id INTEGER NOT NULL REFERENCES accounts (id),
+    policy_id INTEGER NOT NULL REFERENCES policies (id),
+    name TEXT NOT NULL UNIQUE,
+    state TEXT NOT NULL CHECK (state IN ('new', 'pending-approval', 'active', 'suspended')),
+    key_mode TEXT NOT NULL CHECK (key_mode IN ('full', 'write-only')),
+    signing_key TEXT,
+    ssh_key TEXT,
+    offered_signing_key TEXT,
+    offered_ssh_key TEXT,
+    soft_quota_bytes INTEGER,
+    hard_quota_bytes INTEGER,
+    used_bytes INTEGER NOT NULL DEFAULT 0,
+    created_ms INTEGER NOT NULL
+  ) STRICT;
+  CREATE TABLE tokens (
+    host_id INTEGER PRIMARY KEY REFERENCES hosts (id) ON DELETE CASCADE,
+    ssh_key TEXT NOT NULL,
+    expires_ms INTEGER NOT NULL
+  ) STRICT;
+  CREATE TABLE runs (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    host_id INTEGER NOT NULL REFERENCES hosts (id) ON DELETE CASCADE,
+    started_ms INTEGER NOT NULL,
+    ended_ms INTEGER,
+    state TEXT NOT NULL CHECK (state IN ('running', 'succeeded', 'incomplete', 'failed', 'refused')),
+    snapshot TEXT,
+    files INTEGER NOT NULL DEFAULT 0,
+    size_bytes INTEGER NOT NULL DEFAULT 0,
+    added_bytes INTEGER NOT NULL DEFAULT 0,
+    stored_bytes INTEGER NOT NULL DEFAULT 0,
+    sudden_growth INTEGER NOT NULL DEFAULT 0,
+    accepted INTEGER NOT NULL DEFAULT 0,
+    error TEXT
+  ) STRICT;
+  CREATE INDEX runs_of_host ON runs (host_id, started_ms);
+  CREATE INDEX runs_by_snapshot ON runs (snapshot) WHERE snapshot IS NOT NULL;
+  CREATE INDEX runs_under_way ON runs (state) WHERE state = 'running';
+  CREATE TABLE run_log (
+    id INTEGER PRIMARY KEY,
+    run_id INTEGER NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
+    at_ms INTEGER NOT NULL,
+    level TEXT NOT NULL CHECK (level IN ('info', 'warning', 'error')),
+    message TEXT NOT NULL
+  ) STRICT;
+  CREATE INDEX log_of_run ON run_log (run_id, id);
+  CREATE TABLE maintenance (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    account_id INTEGER NOT NULL REFERENCES accounts (id) ON DELETE CASCADE,
+    host TEXT,
+    kind TEXT NOT NULL CHECK (kind IN ('retention', 'check', 'drill')),
+    started_ms INTEGER NOT NULL,
+    ended_ms INTEGER,
+    state TEXT NOT NULL CHECK (state IN ('running', 'succeeded', 'failed')),
+    detail TEXT NOT NULL DEFAULT '{}',
+    error TEXT
+  ) STRICT;
+  CREATE INDEX maintenance_of_account ON maintenance (account_id, kind, host, started_ms);
+  CREATE TABLE snapshots (
+    id TEXT NOT NULL,
+    account_id INTEGER NOT NULL REFERENCES accounts (id) ON DELETE CASCADE,
+    host TEXT NOT NULL,
+    time_ms INTEGER NOT NULL,
+    group_id TEXT NOT NULL,
+    files INTEGER NOT NULL,
+    size_bytes INTEGER NOT NULL,
+    added_bytes INTEGER NOT NULL,
+    stored_bytes INTEGER NOT NULL,
+    complete INTEGER NOT NULL,
+    verified_ms INTEGER,
+    signer TEXT NOT NULL,
+    PRIMARY KEY (account_id, id)
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX snapshots_of_host ON snapshots (account_id, host, time_ms, complete);
+  CREATE TABLE origins (
+    account_id INTEGER NOT NULL REFERENCES accounts (id) ON DELETE CASCADE,
+    origin TEXT NOT NULL,
+    host TEXT NOT NULL,
+    PRIMARY KEY (account_id, origin, host)
+  ) STRICT, WITHOUT ROWID;
+  CREATE TABLE packs (
+    account_id INTEGER NOT NULL REFERENCES accounts (id) ON DELETE CASCADE,
+    pack TEXT NOT NULL,
+    host TEXT NOT NULL,
+    PRIMARY KEY (account_id, pack, host)
+  ) STRICT, WITHOUT ROWID;
+  `,
+];
+
+/** The version of a database to which all steps were applied. */
+export const DATABASE_VERSION = STEPS.length;
+
+/** Brings an open database up to date, each step whole or not at all. Gives the version that it had. */
+export function migrate(database: DatabaseSync, steps: readonly string[] = STEPS): number {
+  const before = versionOf(database);
+  for (let version = before; version < steps.length; version++) {
+    database.exec("BEGIN IMMEDIATE");
+    try {
+      database.exec(steps[version]);
+      database.exec(`PRAGMA user_version = ${version + 1}`);
+      database.exec("COMMIT");
+    } catch (error) {
+      database.exec("ROLLBACK");
+      throw error;
+    }
+  }
+  return before;
+}
+
+export function versionOf(database: DatabaseSync): number {
+  return Number(database.prepare("PRAGMA user_version").get()!.user_version);
+}
