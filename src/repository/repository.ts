@@ -1,6 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { createKeyRing, derivedKeys, type DerivedKeys, type KeyRing } from "../crypto/key-ring.ts";
-import { decryptKeyFile, encryptKeyFile } from "../crypto/key-file.ts";
+import { decryptKeyFile, encryptKeyFile, type KeyFileLock } from "../crypto/key-file.ts";
 import { sha256Hex } from "../crypto/keyed-hash.ts";
 import {
   DamagedError,
@@ -27,13 +27,8 @@ export interface Repository {
 /** How to get at the key ring. */
 export type Unlock = { readonly passphrase: string } | { readonly identities: readonly string[] } | { readonly ring: KeyRing };
 
-export interface CreateOptions {
-  readonly passphrase: string;
-  readonly label: string;
-  /** scrypt's cost as a power of two; see `encryptKeyFile`. */
-  readonly workFactorLog2?: number;
-  readonly now: Date;
-}
+/** What the first key file opens with, and how it is called. */
+export type CreateOptions = KeyFileLock & { readonly label: string; readonly now: Date };
 
 /** Makes a repository in storage that holds none. The key file comes first, and `config`, which makes it one, last. */
 export async function createRepository(storage: Storage, options: CreateOptions): Promise<Repository> {
@@ -43,8 +38,7 @@ export async function createRepository(storage: Storage, options: CreateOptions)
     });
   }
   const ring = createKeyRing(randomBytes(16));
-  const { passphrase, label, workFactorLog2 } = options;
-  const keyId = await storeKeyFile(storage, await encryptKeyFile(ring, label, { passphrase, workFactorLog2 }));
+  const keyId = await storeKeyFile(storage, await encryptKeyFile(ring, options.label, options));
   const config = { id: ring.repositoryId, created: options.now.toISOString(), publicKey: ring.publicKey };
   if (!(await storage.put(CONFIG_NAME, [encodeConfig(config)]))) {
     await storage.delete(PREFIXES.key + keyId);
