@@ -42,8 +42,9 @@ export class ByteInput {
     return this.#full;
   }
 
-  get hasEnded(): boolean {
-    return this.#ending !== undefined && this.#chunks.length === 0 && this.#cursor.remaining === 0;
+  /** Whether there is anything that has not been decoded yet. */
+  get hasArrived(): boolean {
+    return this.#cursor.remaining > 0 || this.#chunks.length > 0;
   }
 
   /** The result of `decode`, or undefined if too little has arrived; then nothing has been consumed. */

@@ -113,11 +113,6 @@ export class Channel {
     for (const chunk of this.input.takeAll()) this.#demultiplex(chunk);
   }
 
-  /** What follows comes without wrapping, until `multiplexInput`: a list of files before protocol 31. */
-  plainInput(): void {
-    this.#multiplexedIn = false;
-  }
-
   /** From here on, what we send is wrapped in messages. `output` must be empty. */
   multiplexOutput(): void {
     this.#multiplexedOut = true;
@@ -230,10 +225,6 @@ export class Channel {
   #demultiplex(chunk: Buffer): void {
     let at = 0;
     while (at < chunk.length) {
-      if (!this.#multiplexedIn) {
-        this.input.push(chunk.subarray(at));
-        return;
-      }
       if (this.#headerLength < HEADER_BYTES) {
         const copied = chunk.copy(this.#header, this.#headerLength, at, at + HEADER_BYTES - this.#headerLength);
         this.#headerLength += copied;

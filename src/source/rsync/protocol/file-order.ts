@@ -244,3 +244,18 @@ function belowNoDirectory(list: FileList, file: number): RsyncProtocolError {
     `the other side lists files below ${JSON.stringify(path)}, which it also lists as something that is no directory`,
   );
 }
+
+/** The entry of each of rsync's numbers. */
+export function indexEntries(list: FileList, order: FileOrder): Int32Array {
+  const entries = new Int32Array(order.count);
+  for (let directory = 0; directory < list.directoryCount; directory++) {
+    const { start, directories, firstIndex } = order.group(directory);
+    for (let at = start; at < directories; at++) entries[firstIndex + at - start] = order.sorted[at];
+  }
+  // What several entries say of one directory is the same: the numbers of the others lead to the first.
+  for (let directory = 0; directory < list.directoryCount; directory++) {
+    const entry = list.entryOfDirectory(directory);
+    if (entry >= 0) entries[order.indexOfDirectory(directory)] = entry;
+  }
+  return entries;
+}

@@ -148,7 +148,11 @@ const LONGEST_STORED_BLOCK = 0xffff;
 
 /** One stream a file. With `zlib`, but not with `zlibx`, blocks of the basis are a part of its history. */
 function inflater(seesBlocks: boolean, protocol: number): Decompressor {
-  const stream: InflateRaw = createInflateRaw({ flush: constants.Z_SYNC_FLUSH, finishFlush: constants.Z_SYNC_FLUSH });
+  const stream: InflateRaw = createInflateRaw({
+    flush: constants.Z_SYNC_FLUSH,
+    finishFlush: constants.Z_SYNC_FLUSH,
+    chunkSize: 128 * 1024,
+  });
   const pump = new StreamPump(stream);
   let isFresh = true;
   const drop = async (bytes: Uint8Array): Promise<void> => {

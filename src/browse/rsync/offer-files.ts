@@ -1,0 +1,241 @@
+import type { TreeEntry } from "../../format/tree.ts";
+import { rawPathFromText } from "../../platform/raw-path.ts";
+import type { RawPath } from "../../platform/raw-path.ts";
+import type { StrongSums } from "../../source/rsync/protocol/checksums.ts";
+import type { OfferedFile } from "../../source/rsync/protocol/file-list-encoder.ts";
+import { MODE } from "../../source/rsync/protocol/file-list.ts";
+import type { ListedFile } from "../../source/rsync/protocol/file-list.ts";
+import type { FilterRules } from "../../source/rsync/protocol/filter-rules.ts";
+import { matchesGlob } from "../../source/rsync/protocol/filter-rules.ts";
+import { RSYNC_EXIT, RsyncRefusedError } from "../../source/rsync/protocol/rsync-error.ts";
+import type { CommandWord, ServerArguments } from "../../source/rsync/protocol/server-arguments.ts";
+import type { ShelfNode, ShelfTree } from "./snapshot-shelf.ts";
+
+/** What is to be sent, and under which names. */
+export interface Offer {
+  readonly files: AsyncIterable<OfferedFile>;
+  /** Where on the shelf a file of the list lies, by the path it was listed under. */
+  readonly find: (path: RawPath) => Promise<ShelfNode | undefined>;
+  /** Names of owners; complete when `files` has ended. */
+  readonly users: ReadonlyMap<number, string>;
+  readonly groups: ReadonlyMap<number, string>;
+}
+
+export interface OfferOptions {
+  readonly tree: ShelfTree;
+  readonly request: ServerArguments;
+  /** With --files-from: what is wanted, below the first path. */
+  readonly names: AsyncIterable<string> | undefined;
+  readonly filters: FilterRules;
+  readonly sums: StrongSums;
+  readonly warn: (text: string) => void;
+  readonly note: (text: string) => void;
+}
+
+/** One thing that was asked for, as an rsync reads an argument (rsync(1), "USAGE" and --relative). */
+interface Wanted {
+  /** Folder that names are relative to. */
+  readonly base: RawPath;
+  /** Below it; "" for the folder itself. */
+  readonly name: RawPath;
+  /** It was written so that the content of a folder is meant, and not the folder. */
+  readonly meansContent: boolean;
+}
+
+const MOST_NAMES = 1_000_000;
+
+export function offerFiles(options: OfferOptions): Offer {
+  const { tree, request } = options;
+  const users = new Map<number, string>();
+  const groups = new Map<number, string>();
+  /** Bases in the order of the arguments: a listed path belongs to the first in which it is found. */
+  const bases: RawPath[] = [];
+  const sent = new Set<string>();
+
+  async function* files(): AsyncGenerator<OfferedFile, void, undefined> {
+    for await (const wanted of wantedFiles(options)) {
+      if (!bases.includes(wanted.base)) bases.push(wanted.base);
+      yield* offerOne(wanted);
+    }
+  }
+
+  async function* offerOne(wanted: Wanted): AsyncGenerator<OfferedFile, void, undefined> {
+    const place = joined(wanted.base, wanted.name);
+    const node = await tree.lookup(place);
+    if (node === undefined) {
+      if (!request.ignoresMissing) options.warn(`link_stat "/${shown(place)}" failed: No such file or directory (2)`);
+      return;
+    }
+    const isFolder = node.entry.type === "directory";
+    if (isFolder && !request.recursive && !request.directories) {
+      options.note(`skipping directory ${shown(wanted.name === "" ? ("." as RawPath) : wanted.name)}`);
+      return;
+    }
+    const listed = (wanted.name === "" ? "." : wanted.name) as RawPath;
+    if (request.relative && request.impliedDirectories) yield* offerImplied(wanted);
+    if (listed !== "." && options.filters.excludes(listed, isFolder)) return;
+    const withContent = isFolder && (request.recursive || wanted.meansContent);
+    if (listed.includes("/") && sent.has(listed)) return;
+    sent.add(listed);
+    yield offered(node, listed, withContent ? "named" : "without-content", await sumOf(node));
+    if (withContent) yield* offerBelow(node, listed === "." ? ("" as RawPath) : listed);
+  }
+
+  /** The folders on the way, so that they come with their attributes. */
+  async function* offerImplied({ base, name }: Wanted): AsyncGenerator<OfferedFile, void, undefined> {
+    const parts = name.split("/").slice(0, -1);
+    for (let length = 1; length <= parts.length; length++) {
+      const path = parts.slice(0, length).join("/") as RawPath;
+      if (sent.has(path)) continue;
+      sent.add(path);
+      const node = await tree.lookup(joined(base, path));
+      if (node?.entry.type === "directory") yield offered(node, path, "implied", undefined);
+    }
+  }
+
+  async function* offerBelow(node: ShelfNode, listed: RawPath): AsyncGenerator<OfferedFile, void, undefined> {
+    for await (const child of tree.list(node)) {
+      const path = joined(listed, child.entry.name);
+      const isFolder = child.entry.type === "directory";
+      if (options.filters.excludes(path, isFolder)) continue;
+      const descends = isFolder && request.recursive;
+      yield offered(child, path, descends ? "below" : "without-content", await sumOf(child));
+      if (descends) yield* offerBelow(child, path);
+    }
+  }
+
+  async function sumOf({ entry, view }: ShelfNode): Promise<Uint8Array | undefined> {
+    if (!request.checksum || entry.type !== "file" || view === undefined) return undefined;
+    const sum = options.sums.startPlainFile();
+    for (let at = 0; at < entry.sizeBytes; at += SUM_BYTES) sum.update(await view.read(entry, at, SUM_BYTES));
+    return sum.digest();
+  }
+
+  function offered(
+    node: ShelfNode,
+    path: RawPath,
+    place: OfferedFile["place"],
+    checksum: Uint8Array | undefined,
+  ): OfferedFile {
+    const { entry } = node;
+    users.set(entry.uid, entry.user);
+    groups.set(entry.gid, entry.group);
+    return {
+      path,
+      file: listedFile(entry),
+      target: entry.type === "symlink" ? entry.target : undefined,
+      device: entry.type === "char" || entry.type === "block" ? { major: entry.major, minor: entry.minor } : undefined,
+      xattrs: entry.xattrs,
+      linkKey: entry.hardLink === undefined ? undefined : Buffer.from(entry.hardLink).toString("latin1"),
+      place,
+      checksum,
+    };
+  }
+
+  async function find(path: RawPath): Promise<ShelfNode | undefined> {
+    for (const base of bases) {
+      const node = await tree.lookup(joined(base, path));
+      if (node !== undefined) return node;
+    }
+    return undefined;
+  }
+
+  return { files: files(), find, users, groups };
+}
+
+const SUM_BYTES = 1024 * 1024;
+
+async function* wantedFiles({ tree, request, names }: OfferOptions): AsyncGenerator<Wanted, void, undefined> {
+  const words: readonly CommandWord[] = request.paths.length === 0 ? [{ text: ".", glob: undefined }] : request.paths;
+  if (names === undefined) {
+    for (const word of words) {
+      for (const text of await expand(tree, word)) yield wantedFrom(text, request.relative);
+    }
+    return;
+  }
+  const base = cleaned(rawPathFromText(words[0].text));
+  let count = 0;
+  for await (const name of names) {
+    if (++count > MOST_NAMES) throw new RsyncRefusedError("too many names in --files-from", RSYNC_EXIT.usage);
+    const wanted = wantedFrom(name, request.relative);
+    yield { ...wanted, base: joined(base, wanted.base) };
+  }
+}
+
+/** `name` is one character a byte where it came over the connection, and text where it came in the command. */
+function wantedFrom(name: string, relative: boolean): Wanted {
+  const meansContent = /(?:^|\/)\.?$/.test(name);
+  if (relative) {
+    const cut = name.indexOf("/./");
+    const base = cut < 0 ? ("" as RawPath) : cleaned(name.slice(0, cut));
+    return { base, name: cleaned(cut < 0 ? name : name.slice(cut + 3)), meansContent };
+  }
+  const path = cleaned(name);
+  if (meansContent) return { base: path, name: "" as RawPath, meansContent };
+  const slash = path.lastIndexOf("/");
+  return { base: path.slice(0, Math.max(slash, 0)) as RawPath, name: path.slice(slash + 1) as RawPath, meansContent };
+}
+
+function cleaned(path: string): RawPath {
+  const parts = path.split("/").filter((part) => part !== "" && part !== ".");
+  if (parts.includes("..")) {
+    throw new RsyncRefusedError(`there is nothing above the list of snapshots: ${path}`, RSYNC_EXIT.usage);
+  }
+  return parts.join("/") as RawPath;
+}
+
+/** What a word stands for: itself, or the names that its wildcards match, as a shell there would have found them. */
+async function expand(tree: ShelfTree, word: CommandWord): Promise<string[]> {
+  const raw = rawPathFromText(word.text);
+  if (word.glob === undefined) return [raw];
+  let found: string[] = [""];
+  const patterns = rawPathFromText(word.glob).split("/");
+  for (const [i, pattern] of patterns.entries()) {
+    const isLast = i === patterns.length - 1;
+    found = (await Promise.all(found.map((folder) => expandOne(tree, folder, pattern, isLast)))).flat();
+  }
+  return found.length === 0 ? [raw] : found;
+}
+
+async function expandOne(tree: ShelfTree, folder: string, pattern: string, isLast: boolean): Promise<string[]> {
+  const end = isLast ? "" : "/";
+  if (!/[*?[]/.test(pattern.replaceAll(/\\./g, ""))) return [folder + pattern.replaceAll(/\\(.)/g, "$1") + end];
+  const node = await tree.lookup(folder as RawPath);
+  if (node === undefined) return [];
+  const names: string[] = [];
+  for await (const { entry } of tree.list(node)) {
+    if (entry.name.startsWith(".") && !pattern.startsWith(".")) continue;
+    if (!isLast && entry.type !== "directory" && entry.name !== "latest") continue;
+    if (matchesGlob(pattern, entry.name)) names.push(folder + entry.name + end);
+  }
+  return names;
+}
+
+function joined(folder: RawPath, name: RawPath): RawPath {
+  if (folder === "") return name;
+  return (name === "" ? folder : `${folder}/${name}`) as RawPath;
+}
+
+const shown = (path: RawPath): string => Buffer.from(path, "latin1").toString("utf8");
+
+const TYPE_BITS = {
+  file: MODE.file,
+  directory: MODE.directory,
+  symlink: MODE.symlink,
+  fifo: MODE.fifo,
+  socket: MODE.socket,
+  char: MODE.character,
+  block: MODE.block,
+} as const;
+
+function listedFile(entry: TreeEntry): ListedFile {
+  const sizeBytes = entry.type === "file" ? entry.sizeBytes : entry.type === "symlink" ? entry.target.length : 0;
+  return {
+    mode: TYPE_BITS[entry.type] | entry.mode,
+    sizeBytes,
+    mtimeSeconds: entry.mtimeSeconds,
+    mtimeNanoseconds: entry.mtimeNanoseconds,
+    uid: entry.uid,
+    gid: entry.gid,
+  };
+}

@@ -1,0 +1,53 @@
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import { compileFilterRules, matchesGlob } from "./filter-rules.ts";
+import { RsyncRefusedError } from "./rsync-error.ts";
+
+describe("filter rules", () => {
+  const cases: [rules: string[], excluded: string[], kept: string[]][] = [
+    [["- *.o"], ["a.o", "dir/b.o"], ["a.oo", "a.o.c"]],
+    [["- /foo"], ["foo"], ["bar/foo", "foo/bar"]],
+    [["- foo/bar"], ["foo/bar", "x/foo/bar"], ["bar", "xfoo/bar", "foo/x/bar"]],
+    [["- foo/*/bar"], ["foo/x/bar", "a/foo/x/bar"], ["foo/x/y/bar"]],
+    [["- foo/**/bar"], ["foo/x/y/bar", "foo/x/bar"], ["foo/bar"]],
+    [["- **/bar"], ["bar", "foo/bar"], ["foobar"]],
+    [["- /foo/*"], ["foo/a"], ["foo", "foo/a/b"]],
+    [["- /foo/***"], ["foo/", "foo/a", "foo/a/b"], ["foo"]],
+    [["- cache/"], ["cache/", "a/cache/"], ["cache"]],
+    [["+ *.c", "- *"], ["a.h"], ["a.c"]],
+    [["-! *.c"], ["a.h"], ["a.c"]],
+    [["- [a-c]?"], ["ax", "cz"], ["dx", "a/"]],
+    [["- [!a-c]x"], ["dx"], ["ax"]],
+    [["- a\\**"], ["a*b"], ["axb"]],
+    [["- *", "!", "- x"], ["x"], ["y"]],
+    [["-s x", "-r y"], ["x"], ["y"]],
+    [["H x", "P y"], ["x"], ["y"]],
+    [["exclude x", "include,s y", "- *"], ["x", "z"], ["y"]],
+  ];
+  for (const [rules, excluded, kept] of cases) {
+    it(`applies ${rules.join(" | ")} as rsync does`, () => {
+      const compiled = compileFilterRules(rules);
+      const excludes = (path: string): boolean => compiled.excludes(path.replace(/\/$/, ""), path.endsWith("/"));
+      for (const path of excluded) assert.equal(excludes(path), true, path);
+      for (const path of kept) assert.equal(excludes(path), false, path);
+    });
+  }
+
+  it("refuses rules that would read files of their own, and unknown ones", () => {
+    for (const rule of [": .rsync-filter", ". rules", "-C", "? x", "- "]) {
+      assert.throws(() => compileFilterRules([rule]), RsyncRefusedError, rule);
+    }
+  });
+
+  it("takes no longer for a pattern made to be slow", () => {
+    const { excludes } = compileFilterRules([`- ${"*a".repeat(60)}b`]);
+    const started = performance.now();
+    assert.equal(excludes("a".repeat(4000), false), false);
+    assert.ok(performance.now() - started < 1000);
+  });
+
+  it("matches names against shell patterns", () => {
+    assert.equal(matchesGlob("2026-*", "2026-11-20T03:00"), true);
+    assert.equal(matchesGlob("a*", "a/b"), false);
+  });
+});
