@@ -19,6 +19,7 @@ import { repairIndexSpec, repairPacksSpec, repairSnapshotsSpec } from "./repair.
 import { restoreSpec } from "./restore.spec.ts";
 import { catSpec } from "./cat.spec.ts";
 import { retentionSimulateSpec } from "./retention-simulate.spec.ts";
+import { unlockSpec } from "./unlock.spec.ts";
 import { versionSpec } from "./version.spec.ts";
 
 export const commandGroups: readonly CommandGroup[] = [
@@ -49,6 +50,7 @@ export const commandEntries: readonly CommandEntry[] = [
   command(keyAddSpec, () => import("./key-add.ts")),
   command(keyRemoveSpec, () => import("./key-remove.ts")),
   command(keyPasswdSpec, () => import("./key-passwd.ts")),
+  command(unlockSpec, () => import("./unlock.ts")),
   command(catSpec, () => import("./cat.ts")),
   command(completionSpec, () => import("./completion.ts")),
   command(versionSpec, () => import("./version.ts")),
