@@ -4,8 +4,15 @@ import { readXattrsFd } from "../platform/extended-attributes.ts";
 import { dataHoles } from "../platform/file-data.ts";
 import { closeFd } from "../platform/open.ts";
 import { statFd } from "../platform/stat.ts";
-import { FileUnreadableError, type LocalFile, type Source, type SourceEntry, type StreamedFile } from "../source/source.ts";
-import type { WorkerPool } from "./worker-pool.ts";
+import {
+  FileUnreadableError,
+  type LocalFile,
+  type Source,
+  type SourceEntry,
+  type StreamedFile,
+} from "../source/source.ts";
+import type { WorkerPool, WorkerStream } from "./worker-pool.ts";
+import { SMALL_FILE_BYTES } from "./worker/content-saver.ts";
 import { type FileResult, type FileSaved, type FileToRead, packFiles } from "./worker/messages.ts";
 import { dataRanges, isChanged, openForReading } from "./worker/save-file.ts";
 
@@ -42,6 +49,9 @@ export function createFileReader(pool: WorkerPool, source: Source): FileReader {
   let waiting: (() => void)[] = [];
   /** Streams run one after another: the source may have only one connection. */
   let streams: Promise<void> = Promise.resolve();
+  let streamsUnderWay = 0;
+  let contents: { bytes: Uint8Array; resolve(result: FileResult): void; reject(error: unknown): void }[] = [];
+  let contentsBytes = 0;
 
   function settled(): void {
     const callbacks = waiting;
@@ -108,17 +118,57 @@ export function createFileReader(pool: WorkerPool, source: Source): FileReader {
     }
   }
 
-  async function readStream(streamed: StreamedFile): Promise<FileResult> {
-    const stream = pool.openStream();
+  /**
+   * Reads a stream to its end, as its source may have no other ready before. Small content is saved with that of other
+   * files, and so what comes back is a promise of the result, while the stream is done with.
+   */
+  async function readStream(streamed: StreamedFile): Promise<{ readonly saved: Promise<FileResult> }> {
+    const held: Uint8Array[] = [];
+    let heldBytes = 0;
+    let stream: WorkerStream | undefined;
+    await pool.ready();
     try {
-      for await (const piece of streamed.pieces()) await stream.push(piece);
+      for await (const piece of streamed.pieces()) {
+        held.push(piece);
+        heldBytes += piece.length;
+        if (stream === undefined && heldBytes <= SMALL_FILE_BYTES) continue;
+        stream ??= pool.openStream();
+        for (const bytes of held.splice(0)) await stream.push(bytes);
+      }
     } catch (error) {
-      await stream.end();
-      if (error instanceof FileUnreadableError) return failed("read", error);
+      await stream?.end();
+      if (error instanceof FileUnreadableError) return { saved: Promise.resolve(failed("read", error)) };
       throw error;
     }
-    const result = await stream.end();
-    return "failure" in result ? result : { ...result, holes: streamed.holes ?? [] };
+    const saved = stream === undefined ? saveTogether(held, heldBytes) : stream.end();
+    return {
+      saved: saved.then((result) => ("failure" in result ? result : { ...result, holes: streamed.holes ?? [] })),
+    };
+  }
+
+  function saveTogether(pieces: readonly Uint8Array[], sizeBytes: number): Promise<FileResult> {
+    const bytes = new Uint8Array(sizeBytes);
+    let at = 0;
+    for (const piece of pieces) {
+      bytes.set(piece, at);
+      at += piece.length;
+    }
+    return new Promise((resolve, reject) => {
+      contents.push({ bytes, resolve, reject });
+      contentsBytes += sizeBytes;
+      if (contentsBytes >= BATCH_BYTES || contents.length >= BATCH_FILES) dispatchContents();
+    });
+  }
+
+  function dispatchContents(): void {
+    if (contents.length === 0) return;
+    const sent = contents;
+    contents = [];
+    contentsBytes = 0;
+    pool.run({ task: "contents", contents: sent.map(({ bytes }) => bytes) }).then(
+      (results) => results.forEach((result, index) => sent[index].resolve(result)),
+      (error: unknown) => sent.forEach(({ reject }) => reject(error)),
+    );
   }
 
   return {
@@ -126,13 +176,20 @@ export function createFileReader(pool: WorkerPool, source: Source): FileReader {
       const content = source.content(entry);
       const read: ReadFile = { result: undefined, fatal: undefined };
       if (content.kind === "stream") {
-        const before = streams;
-        const work = before.then(() => readStream(content));
-        streams = work.then(
+        const consumed = streams.then(() => readStream(content));
+        streamsUnderWay++;
+        streams = consumed.then(
           () => undefined,
           () => undefined,
         );
-        inBackground(read, work);
+        void streams.then(() => {
+          streamsUnderWay--;
+          settled();
+        });
+        inBackground(
+          read,
+          consumed.then(({ saved }) => saved),
+        );
       } else if (entry.stat.sizeBytes >= 2 * SEGMENT_BYTES) {
         dispatch();
         inBackground(read, readSegments(content, entry));
@@ -143,7 +200,11 @@ export function createFileReader(pool: WorkerPool, source: Source): FileReader {
       }
       return read;
     },
-    dispatch,
+    dispatch() {
+      dispatch();
+      // While streams are being read more content may come; when none is, nobody else would send this off.
+      if (streamsUnderWay === 0) dispatchContents();
+    },
     ready: () => pool.ready(),
     progress: () => new Promise((resolve) => waiting.push(resolve)),
   };

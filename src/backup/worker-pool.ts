@@ -13,7 +13,7 @@ import {
  * The worker threads of one backup. Gives work to the one that has least of it, and says when there is enough.
  */
 export interface WorkerPool {
-  /** Runs a task on the idlest worker. */
+  /** Runs a task on the idlest worker. Contents must not be used afterwards, and each be all of its memory. */
   run(task: TaskWithoutNumber): Promise<readonly FileResult[]>;
   /** A stream of content, bound to one worker. */
   openStream(): WorkerStream;
@@ -30,7 +30,7 @@ export interface WorkerStream {
   end(): Promise<FileResult>;
 }
 
-type TaskWithoutNumber = WithoutNumber<Extract<WorkerTask, { task: "files" | "segment" }>>;
+type TaskWithoutNumber = WithoutNumber<Extract<WorkerTask, { task: "files" | "contents" | "segment" }>>;
 type WithoutNumber<T> = T extends { number: number } ? Omit<T, "number"> : never;
 
 /** Tasks that wait at a worker beside the one it is at. */
@@ -138,7 +138,8 @@ export function createWorkerPool(setup: WorkerSetup, size: number, onFrame: (fra
   return {
     run(task) {
       const member = idlest(members());
-      return answer(member, post(member, task));
+      const transfer = task.task === "contents" ? task.contents.map(({ buffer }) => buffer as ArrayBuffer) : [];
+      return answer(member, post(member, task, transfer));
     },
     openStream() {
       const free = members().filter((member) => !member.streaming);

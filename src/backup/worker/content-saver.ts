@@ -3,7 +3,7 @@ import { createKeyedHash } from "../../crypto/keyed-hash.ts";
 import type { BlobId } from "../../format/tree.ts";
 import { createFrameWriter, type SealedFrame } from "../../repository/frame-writer.ts";
 import { claimForStoring } from "../../repository/session-blobs.ts";
-import { createChunker, MAXIMUM_CHUNK_BYTES, MINIMUM_CHUNK_BYTES } from "../chunker/chunker.ts";
+import { type Chunker, createChunker, MAXIMUM_CHUNK_BYTES, MINIMUM_CHUNK_BYTES } from "../chunker/chunker.ts";
 import type { WorkerSetup } from "./messages.ts";
 
 /** Content as it was stored: its blobs in order, and what of it was new. */
@@ -22,6 +22,8 @@ export interface SavedContent {
 export interface ContentSaver {
   /** Content of at most `MINIMUM_CHUNK_BYTES`, read by one call; undefined where the file has another size by now. */
   saveSmallFile(fd: number, sizeBytes: number): SavedContent | undefined;
+  /** Content of at most `SMALL_FILE_BYTES` that is at hand. */
+  saveBytes(bytes: Uint8Array): SavedContent;
   /** The ranges of an open file, one after another. A range that ends early ends the content. */
   saveRanges(fd: number, ranges: Iterable<{ offset: number; lengthBytes: number }>): SavedContent & { readBytes: number };
   /** Content that is pushed in pieces. Only one at a time. */
@@ -38,7 +40,9 @@ const NOTHING: SavedContent = { ids: new Uint8Array(0), lengths: [], newBytes: 0
 export function createContentSaver(setup: WorkerSetup, emit: (frame: SealedFrame) => void): ContentSaver {
   const hash = createKeyedHash(setup.dataKey);
   const frames = createFrameWriter("data", setup, setup.compression, emit);
-  let chunker: ReturnType<typeof createChunker> | undefined;
+  // A stream may be open while files are read in between: each has a buffer of its own.
+  let fileChunker: Chunker | undefined;
+  let streamChunker: Chunker | undefined;
 
   function store(content: ContentBuilder, chunk: Uint8Array): void {
     const id: BlobId = hash.hash(chunk);
@@ -48,9 +52,7 @@ export function createContentSaver(setup: WorkerSetup, emit: (frame: SealedFrame
   }
 
   /** Feeds the chunker's buffer and stores each chunk as soon as its end is certain. */
-  function createCutter(): { room(): Buffer; filled(bytes: number): void; end(): SavedContent } {
-    chunker ??= createChunker(setup.chunkKey, BUFFER_BYTES);
-    const { buffer, cut } = chunker;
+  function createCutter({ buffer, cut }: Chunker): { room(): Buffer; filled(bytes: number): void; end(): SavedContent } {
     const content = createContentBuilder();
     let start = 0;
     let end = 0;
@@ -94,8 +96,16 @@ export function createContentSaver(setup: WorkerSetup, emit: (frame: SealedFrame
       return { ids: id, lengths: [read], newBytes: isNew ? read : 0, newBlobs: isNew ? 1 : 0 };
     },
 
+    saveBytes(bytes) {
+      if (bytes.length === 0) return NOTHING;
+      const content = createContentBuilder();
+      store(content, bytes);
+      return content.finish();
+    },
+
     saveRanges(fd, ranges) {
-      const cutter = createCutter();
+      fileChunker ??= createChunker(setup.chunkKey, BUFFER_BYTES);
+      const cutter = createCutter(fileChunker);
       let readBytes = 0;
       for (const range of ranges) {
         let at = range.offset;
@@ -113,7 +123,8 @@ export function createContentSaver(setup: WorkerSetup, emit: (frame: SealedFrame
     },
 
     openStream() {
-      const cutter = createCutter();
+      streamChunker ??= createChunker(setup.chunkKey, BUFFER_BYTES);
+      const cutter = createCutter(streamChunker);
       return {
         push(bytes) {
           for (let at = 0; at < bytes.length; ) {

@@ -17,7 +17,7 @@ export interface WorkerSetup {
 }
 
 /** From the main thread to a worker. Every task but `stream-piece` is answered by one `TaskDone` of its number. */
-export type WorkerTask = FilesTask | SegmentTask | StreamOpenTask | StreamPieceTask | StreamEndTask | FlushTask;
+export type WorkerTask = FilesTask | ContentsTask | SegmentTask | StreamOpenTask | StreamPieceTask | StreamEndTask | FlushTask;
 
 /** Read these files whole. In columns, because copying an object for each file to another thread takes too long. */
 export interface FilesTask {
@@ -78,6 +78,13 @@ export function unpackFiles({ rootFds, paths, stats }: FilesTask): FileToRead[] 
       },
     };
   });
+}
+
+/** Save these contents, each of at most `SMALL_FILE_BYTES`. */
+export interface ContentsTask {
+  readonly task: "contents";
+  readonly number: number;
+  readonly contents: readonly Uint8Array[];
 }
 
 /** Read these ranges of one large file, as one piece of content that is cut at its end. */

@@ -1,6 +1,6 @@
 /** A worker thread of a backup: reads, cuts, hashes, compresses and seals. Started by ../worker-pool.ts. */
 import { parentPort } from "node:worker_threads";
-import { type ContentSaver, createContentSaver } from "./content-saver.ts";
+import { type ContentSaver, createContentSaver, type SavedContent } from "./content-saver.ts";
 import {
   type FileResult,
   packResults,
@@ -32,6 +32,11 @@ function createTaskHandler(saver: ContentSaver): (task: WorkerTask) => void {
           task.number,
           unpackFiles(task).map((file) => saveFile(saver, file)),
         );
+      case "contents":
+        return done(
+          task.number,
+          task.contents.map((bytes) => streamed(saver.saveBytes(bytes))),
+        );
       case "segment":
         return done(task.number, [saveSegment(saver, task)]);
       case "stream-open":
@@ -43,20 +48,17 @@ function createTaskHandler(saver: ContentSaver): (task: WorkerTask) => void {
       case "stream-end": {
         const content = stream?.end();
         stream = undefined;
-        const result = content && {
-          ...content,
-          holes: [],
-          xattrs: undefined,
-          stat: undefined,
-          changedWhileRead: false,
-        };
-        return done(task.number, result ? [result] : []);
+        return done(task.number, content ? [streamed(content)] : []);
       }
       case "flush":
         saver.flush();
         return done(task.number, []);
     }
   };
+}
+
+function streamed(content: SavedContent): FileResult {
+  return { ...content, holes: [], xattrs: undefined, stat: undefined, changedWhileRead: false };
 }
 
 function done(number: number, results: readonly FileResult[]): void {
