@@ -44,10 +44,10 @@ export class S3Refusal extends StorageError {
 
 export interface S3Client {
   /**
-   * Sends a request until it is answered with success. Throws `S3Refusal` where the server says no, and `StorageError`
+   * Sends a request until it is answered with success, but no more than `mostTries` times. Throws `S3Refusal` where the server says no, and `StorageError`
    * where it cannot be reached or is overloaded for long.
    */
-  send(request: S3Request): Promise<S3Response>;
+  send(request: S3Request, mostTries?: number): Promise<S3Response>;
   close(): void;
 }
 
@@ -76,10 +76,11 @@ export function s3Client({ endpoint, region, credentials, retryDelaysMs }: S3Cli
   const agent = secure ? new HttpsAgent(agentOptions) : new HttpAgent(agentOptions);
   let usedRegion = region;
 
-  async function send(request: S3Request): Promise<S3Response> {
+  async function send(request: S3Request, mostTries = Infinity): Promise<S3Response> {
     const bodySha256 = sha256(request.body ?? []);
+    const delaysMs = retryDelaysMs.slice(0, mostTries - 1);
     for (let tries = 0; ; tries++) {
-      const last = tries === retryDelaysMs.length;
+      const last = tries === delaysMs.length;
       try {
         const response = await sendOnce(request, bodySha256);
         if (response.status < 300) return response;
@@ -90,14 +91,14 @@ export function s3Client({ endpoint, region, credentials, retryDelaysMs }: S3Cli
         if (last) throw unreachable(endpoint, error);
       }
       // A little at random, so that many clients do not come back at the same moment.
-      await wait(retryDelaysMs[tries] * (0.75 + Math.random() / 2));
+      await wait(delaysMs[tries] * (0.75 + Math.random() / 2));
     }
   }
 
   /** Whether the same request may succeed later; or now, in the region that the server has just told. */
-  function isPassing({ status, s3Code }: S3Refusal, { body }: S3Response): boolean {
-    const told = s3Code === "AuthorizationHeaderMalformed" ? elementOf(body.toString("utf8"), "Region") : undefined;
-    if (told !== undefined && told !== usedRegion) {
+  function isPassing({ status, s3Code }: S3Refusal, { headers, body }: S3Response): boolean {
+    const told = headers["x-amz-bucket-region"] ?? elementOf(body.subarray(0, 65_536).toString("utf8"), "Region");
+    if (status === 400 && typeof told === "string" && told !== usedRegion) {
       usedRegion = told;
       return true;
     }

@@ -25,47 +25,57 @@ export interface S3Place {
 const RETRY_DELAYS_MS: readonly number[] = [250, 500, 1000, 2000, 4000, 8000, 16_000, 40_000];
 
 /** Of a mistyped address or a wrong key, people want to hear at once. */
-const TRIES_AT_FIRST = 2;
+const TRIES_AT_FIRST = 3;
 
 /** Opens the storage in a bucket. `NoRepositoryError` where there is no such bucket. */
 export async function openS3Storage(place: S3Place, retryDelaysMs = RETRY_DELAYS_MS): Promise<Storage> {
-  const client = clientFor(place, retryDelaysMs.slice(0, TRIES_AT_FIRST));
+  const client = clientFor(place, retryDelaysMs);
   try {
-    await client.send({ method: "GET", path: bucketPath(place), query: { ...listQuery(place, ""), "max-keys": "1" } });
+    await insistOnBucket(place, client);
+  } catch (error) {
+    client.close();
+    throw error;
+  }
+  return storageIn(place, client);
+}
+
+/** As `openS3Storage`; the bucket is made where it is not there. */
+export async function createS3Storage(place: S3Place, retryDelaysMs = RETRY_DELAYS_MS): Promise<Storage> {
+  const client = clientFor(place, retryDelaysMs);
+  try {
+    await insistOnBucket(place, client).catch(async (error: unknown) => {
+      if (!(error instanceof NoRepositoryError)) throw error;
+      await makeBucket(place, client);
+    });
+  } catch (error) {
+    client.close();
+    throw error;
+  }
+  return storageIn(place, client);
+}
+
+async function insistOnBucket(place: S3Place, client: S3Client): Promise<void> {
+  const query = { ...listQuery(place, ""), "max-keys": "1" };
+  try {
+    await client.send({ method: "GET", path: bucketPath(place), query }, TRIES_AT_FIRST);
   } catch (error) {
     if (!(error instanceof S3Refusal) || error.status !== 404) throw error;
     throw new NoRepositoryError(`there is no repository at ${locationOf(place)}: there is no such bucket`, {
       hint: 'a new repository, and its bucket, is made by "holdfast init"',
       cause: error,
     });
-  } finally {
-    client.close();
   }
-  return storageIn(place, clientFor(place, retryDelaysMs));
 }
 
-/** As `openS3Storage`; the bucket is made where it is not there. */
-export async function createS3Storage(place: S3Place, retryDelaysMs = RETRY_DELAYS_MS): Promise<Storage> {
+async function makeBucket(place: S3Place, client: S3Client): Promise<void> {
+  const region = regionOf(place);
+  // The first region is the only one that must not be named.
+  const body = region === DEFAULT_REGION ? [] : [Buffer.from(bucketConfiguration(region))];
   try {
-    return await openS3Storage(place, retryDelaysMs);
-  } catch (error) {
-    if (!(error instanceof NoRepositoryError)) throw error;
-  }
-  const client = clientFor(place, retryDelaysMs.slice(0, TRIES_AT_FIRST));
-  try {
-    const region = regionOf(place);
-    await client.send({
-      method: "PUT",
-      path: bucketPath(place),
-      // The first region is the only one that must not be named.
-      body: region === DEFAULT_REGION ? [] : [Buffer.from(bucketConfiguration(region))],
-    });
+    await client.send({ method: "PUT", path: bucketPath(place), body });
   } catch (error) {
     if (!(error instanceof S3Refusal) || error.s3Code !== "BucketAlreadyOwnedByYou") throw error;
-  } finally {
-    client.close();
   }
-  return openS3Storage(place, retryDelaysMs);
 }
 
 /** For people and logs: as it is given on the command line. */
