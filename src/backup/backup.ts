@@ -274,7 +274,8 @@ export async function backup(options: BackupOptions): Promise<BackupResult> {
       stat = { ...stat, sizeBytes: parts.reduce((sum, part) => sum + part.lengthBytes, 0) };
     }
     const content = listContent(blobsOfFile, storeTree);
-    const made = treeEntryOf({ name: entry.name, stat, xattrs, target: undefined, hardLink, ...content, holes });
+    const parts = { name: entry.name, stat, xattrs, target: undefined, hardLink, ...content, holes };
+    const made = treeEntryOf(parts, source.owners);
     const listedIds = content.listed ? result.ids : NO_IDS;
     return { encoded: encodeEntry(made), listedIds, stat, stable: !result.changedWhileRead };
   }
@@ -294,7 +295,7 @@ export async function backup(options: BackupOptions): Promise<BackupResult> {
     }
     const file = before === undefined ? undefined : decodeEntry(before.encoded);
     const { content, holes, listed = false } = file?.type === "file" ? file : { content: [], holes: [] };
-    const made = treeEntryOf({ name, stat, hardLink, content, holes, listed, ...details });
+    const made = treeEntryOf({ name, stat, hardLink, content, holes, listed, ...details }, source.owners);
     return { encoded: encodeEntry(made), listedIds: before?.listedIds ?? NO_IDS, stat, stable: true };
   }
 

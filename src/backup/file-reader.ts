@@ -5,6 +5,7 @@ import { dataHoles } from "../platform/file-data.ts";
 import { closeFd } from "../platform/open.ts";
 import { statFd } from "../platform/stat.ts";
 import {
+  ContentToReadAgainError,
   FileUnreadableError,
   type LocalFile,
   type Source,
@@ -122,7 +123,10 @@ export function createFileReader(pool: WorkerPool, source: Source): FileReader {
    * Reads a stream to its end, as its source may have no other ready before. Small content is saved with that of other
    * files, and so what comes back is a promise of the result, while the stream is done with.
    */
-  async function readStream(streamed: StreamedFile): Promise<{ readonly saved: Promise<FileResult> }> {
+  async function readStream(
+    streamed: StreamedFile,
+    mayReadAgain = true,
+  ): Promise<{ readonly saved: Promise<FileResult> }> {
     const held: Uint8Array[] = [];
     let heldBytes = 0;
     let stream: WorkerStream | undefined;
@@ -137,6 +141,7 @@ export function createFileReader(pool: WorkerPool, source: Source): FileReader {
       }
     } catch (error) {
       await stream?.end();
+      if (error instanceof ContentToReadAgainError && mayReadAgain) return readStream(streamed, false);
       if (error instanceof FileUnreadableError) return { saved: Promise.resolve(failed("read", error)) };
       throw error;
     }

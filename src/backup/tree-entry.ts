@@ -1,6 +1,7 @@
 import type { ContentBlob, ExtendedAttribute, Hole, TreeEntry } from "../format/tree.ts";
 import type { FileStat } from "../platform/file-stat.ts";
 import { groupNameOf, userNameOf } from "../platform/owners.ts";
+import type { OwnerNames } from "../source/source.ts";
 import type { RawPath } from "../platform/raw-path.ts";
 
 /** Everything that a tree keeps of an entry, from where it was found out. */
@@ -20,16 +21,18 @@ export interface EntryParts {
 
 const NO_TREE_YET = new Uint8Array(32);
 
+const LOCAL_OWNERS: OwnerNames = { user: userNameOf, group: groupNameOf };
+
 /** The entry for the tree. A directory's tree is zeros until it is complete. */
-export function treeEntryOf(parts: EntryParts): TreeEntry {
+export function treeEntryOf(parts: EntryParts, owners: OwnerNames = LOCAL_OWNERS): TreeEntry {
   const { stat } = parts;
   const attributes = {
     name: parts.name,
     mode: stat.mode,
     uid: stat.uid,
     gid: stat.gid,
-    user: userNameOf(stat.uid),
-    group: groupNameOf(stat.gid),
+    user: owners.user(stat.uid),
+    group: owners.group(stat.gid),
     mtimeSeconds: stat.mtimeSeconds,
     mtimeNanoseconds: stat.mtimeNanoseconds,
     inodeFlags: stat.inodeFlags,

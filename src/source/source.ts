@@ -26,8 +26,16 @@ export interface Source {
   /** Where the content of a file comes from. Only called for entries of type "file". */
   content(entry: SourceEntry): FileContent;
 
+  /** Names of owners where the files come from; without it, those of this machine are taken. "" where there is none. */
+  readonly owners?: OwnerNames;
+
   /** Releases descriptors and connections. */
   close(): Promise<void>;
+}
+
+export interface OwnerNames {
+  user(uid: number): string;
+  group(gid: number): string;
 }
 
 export interface SourceEntry {

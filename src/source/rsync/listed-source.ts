@@ -4,7 +4,7 @@ import type { FileStat, FileType } from "../../platform/file-stat.ts";
 import { joinRaw } from "../../platform/raw-path.ts";
 import type { RawPath } from "../../platform/raw-path.ts";
 import { FileUnreadableError } from "../source.ts";
-import type { EntryDetails, FileContent, ReportProblem, SourceEntry } from "../source.ts";
+import type { EntryDetails, FileContent, OwnerNames, ReportProblem, SourceEntry } from "../source.ts";
 import { aclToXattr } from "./protocol/acl.ts";
 import type { Basis } from "./protocol/basis.ts";
 import { Column } from "./protocol/columns.ts";
@@ -44,6 +44,7 @@ export interface ListedSource {
   entries(): AsyncIterable<readonly SourceEntry[]>;
   details(entry: SourceEntry): EntryDetails;
   content(entry: SourceEntry): FileContent;
+  readonly owners: OwnerNames;
 }
 
 export function listedSource(parts: ListedSourceParts): ListedSource {
@@ -63,7 +64,7 @@ export function listedSource(parts: ListedSourceParts): ListedSource {
   }
 
   async function* entries(): AsyncGenerator<readonly SourceEntry[], void, undefined> {
-    await fetchAttributesOfOthers(received, order, session, top);
+    await fetchLongAttributes(received, order, session, top);
     let batch: SourceEntry[] = [topEntry(statOf(list.entryOfDirectory(top), top), list, order, top)];
     const folders: RawPath[] = ["" as RawPath];
     let skippedDepth = Number.POSITIVE_INFINITY;
@@ -104,7 +105,11 @@ export function listedSource(parts: ListedSourceParts): ListedSource {
     return { kind: "stream", pieces: () => transfer.pieces() };
   }
 
-  return { entries, details, content };
+  const owners: OwnerNames = {
+    user: (uid) => received.users.get(uid) ?? "",
+    group: (gid) => received.groups.get(gid) ?? "",
+  };
+  return { entries, details, content, owners };
 }
 
 async function* nothing(): AsyncGenerator<Uint8Array, void, undefined> {
@@ -286,11 +291,14 @@ function remembered(textOf: (number: number) => string): (number: number) => num
 
 // ---- extended attributes
 
+/** Where there are more different sets than this, those of files come with their content, if that is asked for. */
+const MOST_SETS_FOR_FILES = 20_000;
+
 /**
- * Gets the long attributes of what is not a file at once: there is no content that they could come with, and they must
- * be there when the entry's turn comes. Most share a few sets.
+ * Gets long attributes at once: for what is not a file there is no content that they could come with, and they must be
+ * there when the entry's turn comes. Mostly a few sets are shared by all.
  */
-async function fetchAttributesOfOthers(
+async function fetchLongAttributes(
   received: ReceivedFileList,
   order: FileOrder,
   session: ReceiverSession,
@@ -298,6 +306,8 @@ async function fetchAttributesOfOthers(
 ): Promise<void> {
   const { list, xattrs } = received;
   if (xattrs.sets.length === 0) return;
+  const longSets = xattrs.sets.filter((set) => set.some(isAbbreviated)).length;
+  const asksForFiles = longSets <= MOST_SETS_FOR_FILES;
   const ask = (entry: number, index: number): void => {
     const set = list.xattrs.get(entry) - 1;
     if (set >= 0 && xattrs.sets[set].some(isAbbreviated)) session.requestAttributes(index, set);
@@ -305,7 +315,8 @@ async function fetchAttributesOfOthers(
   const topNumber = list.entryOfDirectory(top);
   if (topNumber >= 0) ask(topNumber, order.indexOfDirectory(top));
   for (const step of walkInOrder(list, order, top)) {
-    if (step.entry >= 0 && (list.mode(step.entry) & MODE.typeMask) !== MODE.file) ask(step.entry, step.index);
+    if (step.entry < 0) continue;
+    if (asksForFiles || (list.mode(step.entry) & MODE.typeMask) !== MODE.file) ask(step.entry, step.index);
   }
   await session.answered();
 }

@@ -43,9 +43,6 @@ export interface RsyncSourceOptions {
 }
 
 export interface RsyncSource extends Source {
-  /** Names of owners on the host, by number; empty where it did not send them. */
-  readonly users: ReadonlyMap<number, string>;
-  readonly groups: ReadonlyMap<number, string>;
   readonly agreement: Agreement;
   readonly traffic: () => RsyncTraffic;
 }
@@ -153,8 +150,6 @@ async function openSession(
   session.start();
   return {
     ...listedSource({ received, order, session, onProblem, previous: options.previous, listedMs }),
-    users: received.users,
-    groups: received.groups,
     agreement,
     traffic: () => ({ receivedBytes: channel.receivedBytes, sentBytes: channel.sentBytes, ...session.counts }),
     close: () => close(session, channel, remote),

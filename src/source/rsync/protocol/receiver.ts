@@ -25,14 +25,15 @@ const LONGEST_RUN_BYTES = 256 * 1024;
 /** Values of long extended attributes that are kept for the files that share them. */
 const MOST_ATTRIBUTE_BYTES = 128 * 1024 * 1024;
 
+/** Who takes a content that came wrong asks for it again at once, or not at all. */
+const REPEAT_WITHIN_MS = 5 * 60 * 1000;
+
 export interface TransferRequest {
   /** rsync's number of the file. */
   readonly index: number;
   readonly entry: number;
   /** How the file is named in messages of the other side. */
   readonly path: string;
-  /** `ITEM` flags besides that of the transfer: what the other side may tell its user. */
-  readonly itemFlags?: number;
   /** Called when the request is about to be sent. */
   readonly openBasis?: (() => Promise<Basis | undefined>) | undefined;
 }
@@ -111,6 +112,7 @@ export class Transfer {
 
   abandon(): void {
     this.#abandoned = true;
+    this.#session.forgetRepeat(this);
     this.reset();
   }
 
@@ -181,6 +183,8 @@ export class ReceiverSession {
   #roomWanted: (() => void) | undefined;
   #workWanted: (() => void) | undefined;
   #idleWanted: (() => void) | undefined;
+  /** Transfers that turned out wrong, and whose takers have not yet asked for them again. */
+  readonly #awaitedRepeats = new Set<Transfer>();
   /** A request is being written: it is neither among the wanted any more nor all sent. */
   #isAsking = false;
   #donesLeft = 0;
@@ -237,6 +241,7 @@ export class ReceiverSession {
     return (
       this.#failure === undefined &&
       !this.#isAsking &&
+      this.#awaitedRepeats.size === 0 &&
       this.#wanted.length === 0 &&
       this.#sentHead === this.#sent.length
     );
@@ -281,8 +286,9 @@ export class ReceiverSession {
     this.#tokens.close();
   }
 
-  close(): void {
-    this.#fail(new RsyncFailedError("the session was closed", RSYNC_EXIT.stream));
+  /** Makes all that still waits fail, with `error` as the reason. The connection stays. */
+  close(error: unknown = new RsyncFailedError("the session was closed", RSYNC_EXIT.stream)): void {
+    this.#abort(error);
     this.#tokens.close();
   }
 
@@ -301,6 +307,7 @@ export class ReceiverSession {
    * been asked for after it and has not come whole is dropped when it comes, and asked for once more.
    */
   repeat(transfer: Transfer): void {
+    this.forgetRepeat(transfer);
     if (this.#failure !== undefined) return transfer.settle(this.#failure);
     const again: Wanted[] = [{ transfer }];
     for (const sent of this.#sent.slice(this.#sentHead)) {
@@ -311,6 +318,11 @@ export class ReceiverSession {
     }
     this.#wanted = [...again, ...this.#wanted];
     this.#wakeSender();
+  }
+
+  /** Called by a transfer that nobody will ask for again. */
+  forgetRepeat(transfer: Transfer): void {
+    this.#awaitedRepeats.delete(transfer);
   }
 
   #want(wanted: Wanted): void {
@@ -331,6 +343,13 @@ export class ReceiverSession {
   }
 
   #fail(error: unknown): void {
+    this.#abort(error);
+    // A client can still be told why; a server that lies is left at once.
+    if (this.#options.role === "server") this.#channel.input.end(error);
+    else this.#channel.fail(error);
+  }
+
+  #abort(error: unknown): void {
     if (this.#failure !== undefined) return;
     this.#failure = error;
     for (const sent of this.#sent.slice(this.#sentHead)) sent.transfer?.settle(error);
@@ -341,7 +360,6 @@ export class ReceiverSession {
     this.#wakeSender();
     this.#wakeIdle();
     this.taken(0);
-    this.#channel.fail(error);
   }
 
   // ---- asking
@@ -375,8 +393,8 @@ export class ReceiverSession {
 
   async #sendTransferRequest(transfer: Transfer): Promise<void> {
     const { agreement, sums, dryRun } = this.#options;
-    const { index, entry, itemFlags, openBasis } = transfer.request;
-    const opened = transfer.isSecondTry || dryRun === true ? undefined : await orNothing(openBasis);
+    const { index, entry, openBasis } = transfer.request;
+    const opened = transfer.isSecondTry ? undefined : await orNothing(openBasis);
     const head = opened === undefined ? NO_SUMS : sumHeadFor(opened.sizeBytes, agreement.protocol, sums.lengthBytes);
     const basis = opened === undefined || head.count === 0 ? undefined : new BasisReader(opened);
     const attributeSet = this.#options.received.list.xattrs.get(entry) - 1;
@@ -385,7 +403,7 @@ export class ReceiverSession {
     this.#noteSent({ index, transfer, attributeSet: asksAttributes ? attributeSet : -1, head, basis });
     const { output } = this.#channel;
     this.#indexWriter.write(output, index);
-    output.shortInt(ITEM.transfer | (itemFlags ?? 0) | (asksAttributes ? ITEM.reportXattrs : 0));
+    output.shortInt(ITEM.transfer | this.#changeFlags(entry, opened) | (asksAttributes ? ITEM.reportXattrs : 0));
     if (asksAttributes) {
       // A set may be asked for only once; where the file that it was asked for with did not come, it comes with the next.
       writeAttributeRequest(output, this.#requestedSets.has(attributeSet) ? [] : abbreviated);
@@ -395,6 +413,13 @@ export class ReceiverSession {
     writeSumHead(output, head);
     if (basis !== undefined) await this.#sendBlockSums(head, basis);
     if (agreement.protocol < 30) this.#sendFence(index);
+  }
+
+  /** What the other side may tell its user of a change. */
+  #changeFlags(entry: number, basis: Basis | undefined): number {
+    if (basis === undefined) return ITEM.isNew;
+    const isSameSize = basis.sizeBytes === this.#options.received.list.sizeBytes(entry);
+    return ITEM.reportTime | (isSameSize ? 0 : ITEM.reportSize);
   }
 
   async #sendBlockSums(head: SumHead, basis: BasisReader): Promise<void> {
@@ -537,6 +562,11 @@ export class ReceiverSession {
       transfer.settle(new FileUnreadableError(`${path} could not be read to its end, or was changed while it was sent`));
     } else {
       transfer.isSecondTry = true;
+      this.#awaitedRepeats.add(transfer);
+      setTimeout(() => {
+        this.forgetRepeat(transfer);
+        this.#wakeIdle();
+      }, REPEAT_WITHIN_MS).unref();
       transfer.settle(new ContentToReadAgainError(`${path} came with a sum that does not fit`));
     }
   }

@@ -141,7 +141,9 @@ async function sayWhatIsWrong(
   } else {
     transport.complaints.write(text);
   }
-  await Promise.race([channel.end(), new Promise((resolve) => setTimeout(resolve, LINGER_MS).unref())]);
+  let timer: NodeJS.Timeout | undefined;
+  await Promise.race([channel.end(), new Promise((resolve) => (timer = setTimeout(resolve, LINGER_MS)))]);
+  clearTimeout(timer);
   channel.close();
   return exitCode;
 }
