@@ -31,7 +31,7 @@ function greeting(version: number, ...extensions: string[]): Buffer {
   return packetStart(REPLY.version, [u32(version), ...extensions.flatMap((name) => [text(name), text("1")])]);
 }
 
-function status({ id }: Asked, code: number, message = ""): Buffer {
+function statusPacket({ id }: Asked, code: number, message = ""): Buffer {
   return packetStart(REPLY.status, [u32(id), u32(code), text(message), text("en")]);
 }
 
@@ -54,7 +54,7 @@ describe("an SFTP session", () => {
       held.push(asked);
       if (held.length < 3) return;
       for (const [index, { id }] of held.entries()) {
-        if (index === 1) say(status({ type: 0, id }, STATUS.noSuchFile));
+        if (index === 1) say(statusPacket({ type: 0, id }, STATUS.noSuchFile));
         else say(packetStart(REPLY.data, [u32(id), text(`answer ${index}`)]));
       }
       held.reverse();
@@ -73,7 +73,7 @@ describe("an SFTP session", () => {
       most = Math.max(most, ++open);
       setImmediate(() => {
         open--;
-        say(status(asked, STATUS.ok));
+        say(statusPacket(asked, STATUS.ok));
       });
     });
     await Promise.all(Array.from({ length: 1000 }, () => session.write(handle, 0, Buffer.from("x"))));
@@ -89,7 +89,7 @@ describe("an SFTP session", () => {
       [77, "EFAILURE"],
     ];
     for (const [code, errno] of refusals) {
-      const session = await sessionWith((asked, say) => say(status(asked, code, "no\x1b[31m\n")));
+      const session = await sessionWith((asked, say) => say(statusPacket(asked, code, "no\x1b[31m\n")));
       await assert.rejects(session.remove("x"), (error) => {
         assert.ok(error instanceof SftpStatusError);
         assert.equal(error.code, errno);
@@ -151,7 +151,12 @@ describe("an SFTP session", () => {
   it("refuses servers that hang up, speak an old version or something else", async () => {
     const killed = scriptedServer(() => killed.kill());
     await assert.rejects(openSession(killed), { name: "ConnectionLostError", message: "killed" });
-    const words = [greeting(2), Buffer.from("Last login: today\n"), status({ type: 0, id: 5 }, 0), Buffer.alloc(9, 1)];
+    const words = [
+      greeting(2),
+      Buffer.from("Last login: today\n"),
+      statusPacket({ type: 0, id: 5 }, 0),
+      Buffer.alloc(9, 1),
+    ];
     for (const word of words) {
       await assert.rejects(openSession(scriptedServer((_, say) => say(word))), { name: "StorageError" });
     }

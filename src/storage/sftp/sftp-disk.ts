@@ -26,18 +26,18 @@ export function sftpDisk(session: SftpSession, root: string, location: string): 
   }
 
   /** The protocol has no word for "there already" or "full": if it just failed, look why. */
-  async function explain(error: unknown, path: string): Promise<never> {
-    if (errnoOf(error) !== "EFAILURE") throw error;
-    if (path !== "" && (await stat(path)) !== undefined) throw withCode("EEXIST", path, error);
-    return explainFull(error);
+  async function explain(failure: unknown, path: string): Promise<never> {
+    if (errnoOf(failure) !== "EFAILURE") throw failure;
+    if (path !== "" && (await stat(path)) !== undefined) throw withCode("EEXIST", path, failure);
+    return explainFull(failure);
   }
 
-  async function explainFull(error: unknown): Promise<never> {
-    if (errnoOf(error) === "EFAILURE") {
+  async function explainFull(failure: unknown): Promise<never> {
+    if (errnoOf(failure) === "EFAILURE") {
       const free = await session.freeBlocks(full("")).catch(() => undefined);
-      if (free === 0) throw withCode("ENOSPC", location, error);
+      if (free === 0) throw withCode("ENOSPC", location, failure);
     }
-    throw error;
+    throw failure;
   }
 
   async function create(path: string): Promise<DiskFile> {
@@ -121,7 +121,7 @@ function sftpFile(
   session: SftpSession,
   handle: Handle,
   found: DiskStat | undefined,
-  explain: (error: unknown) => Promise<never>,
+  explain: (failure: unknown) => Promise<never>,
 ): DiskFile {
   let writtenBytes = 0;
 

@@ -165,16 +165,16 @@ function packetBody(packet: Buffer): PacketBody {
     return packet.subarray(at - length, at);
   }
 
-  const u32 = (): number => take(4).readUInt32BE();
+  const readU32 = (): number => take(4).readUInt32BE();
 
-  function u64(): number {
+  function readU64(): number {
     const value = take(8).readBigUInt64BE();
     if (value > BigInt(Number.MAX_SAFE_INTEGER)) throw new StorageError(`the SFTP server sent the size ${value}`);
     return Number(value);
   }
 
   function bytes(longest: number): Buffer {
-    const length = u32();
+    const length = readU32();
     if (length > longest) {
       throw new StorageError(`the SFTP server sent ${length} bytes where at most ${longest} can be`);
     }
@@ -182,10 +182,10 @@ function packetBody(packet: Buffer): PacketBody {
   }
 
   function attributes(): FileAttributes {
-    const flags = u32();
-    const sizeBytes = flags & ATTRIBUTE.size ? u64() : undefined;
+    const flags = readU32();
+    const sizeBytes = flags & ATTRIBUTE.size ? readU64() : undefined;
     if (flags & ATTRIBUTE.owner) take(8);
-    const mode = flags & ATTRIBUTE.permissions ? u32() : undefined;
+    const mode = flags & ATTRIBUTE.permissions ? readU32() : undefined;
     const modifiedSeconds = flags & ATTRIBUTE.times ? take(8).readUInt32BE(4) : undefined;
     if (flags & ATTRIBUTE.extended) {
       for (let left = count(MOST_EXTENDED_ATTRIBUTES); left > 0; left--) {
@@ -197,7 +197,7 @@ function packetBody(packet: Buffer): PacketBody {
   }
 
   function count(most: number): number {
-    const value = u32();
+    const value = readU32();
     if (value > most) throw new StorageError(`the SFTP server sent a list of ${value}, where at most ${most} can be`);
     return value;
   }
@@ -223,8 +223,8 @@ function packetBody(packet: Buffer): PacketBody {
   }
 
   return {
-    u32,
-    u64,
+    u32: readU32,
+    u64: readU64,
     bytes,
     bytesOf: take,
     handle: () => Buffer.from(bytes(LONGEST_HANDLE)),
