@@ -3,6 +3,7 @@ import { createCipheriv, createHash } from "node:crypto";
 import { existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { open } from "node:fs/promises";
 import path from "node:path";
+import { seededRandom } from "../src/storage/testing/random.ts";
 import { outputOf, run, shell } from "./measure.ts";
 
 const MEBIBYTE = 1024 * 1024;
@@ -100,7 +101,7 @@ export function incompressible(options: DataOptions): Promise<string> {
 /** `count` small text files, a hundred to a folder, 200 to 4,000 bytes each. */
 export function smallFiles(options: DataOptions, count: number): Promise<string> {
   return once(options, `small-${count}`, (folder) => {
-    const random = seededRandom(count);
+    const random = seededRandom(count).below;
     for (let index = 0; index < count; index++) {
       const inner = path.join(folder, String(Math.floor(index / 10_000)), String(Math.floor(index / 100) % 100));
       if (index % 100 === 0) mkdirSync(inner, { recursive: true });
@@ -132,19 +133,8 @@ const WORDS = (
   "area money story fact month lot right study book eye job word business issue side kind head house service friend"
 ).split(" ");
 
-/** Xorshift: the same numbers each time. Returns whole numbers below `limit`. */
-function seededRandom(seed: number): (limit: number) => number {
-  let state = (seed ^ 0x9e3779b9) | 1;
-  return (limit) => {
-    state ^= state << 13;
-    state ^= state >>> 17;
-    state ^= state << 5;
-    return (state >>> 0) % limit;
-  };
-}
-
 function* sqlLines(sizeBytes: number): Generator<string> {
-  const random = seededRandom(7);
+  const random = seededRandom(7).below;
   const words = (count: number): string => Array.from({ length: count }, () => WORDS[random(WORDS.length)]).join(" ");
   const time = (): string =>
     `2026-${two(1 + random(11))}-${two(1 + random(28))} ${two(random(24))}:${two(random(60))}:${two(random(60))}.${random(1_000_000)}`;

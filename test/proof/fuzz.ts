@@ -7,8 +7,9 @@
 import { parseArgs } from "node:util";
 import { getHeapStatistics } from "node:v8";
 import { HoldfastError } from "../../src/errors.ts";
-import { seededRandom } from "../support/seeded-random.ts";
-import type { SeededRandom } from "../support/seeded-random.ts";
+import { seededRandom } from "../../src/storage/testing/random.ts";
+import type { SeededRandom } from "../../src/storage/testing/random.ts";
+import { scrambledBytes } from "../support/awkward-tree.ts";
 import { FUZZ_TARGETS } from "./fuzz-targets.ts";
 
 export interface FuzzTarget {
@@ -80,7 +81,7 @@ const INTERESTING_RUNS = [
 ].map((hex) => Buffer.from(hex, "hex"));
 
 function mutated(seeds: readonly Uint8Array[], random: SeededRandom): Buffer {
-  if (random.below(50) === 0) return random.bytes(random.below(200));
+  if (random.below(50) === 0) return scrambledBytes(String(random.fraction()), random.below(200));
   let bytes: Buffer = Buffer.from(random.pick(seeds));
   for (let steps = 1 + random.below(6); steps > 0; steps--) bytes = mutateOnce(bytes, seeds, random);
   return bytes;

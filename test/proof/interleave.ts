@@ -5,27 +5,18 @@
  *     npm run proof:interleave -- [--seconds 60] [--seed 1]
  */
 import { parseArgs } from "node:util";
-import { openLocalDestination } from "../../src/backup/local-destination.ts";
-import { createKeyedHash } from "../../src/crypto/keyed-hash.ts";
 import type { KeyRing } from "../../src/crypto/key-ring.ts";
-import { generateSigningKey } from "../../src/crypto/signing.ts";
 import { HoldfastError, LockedError } from "../../src/errors.ts";
 import { PREFIXES } from "../../src/format/names.ts";
-import { encodeLeaf, encodeEntry, iterateTree } from "../../src/format/tree.ts";
-import type { BlobId, DirectoryEntry, EntryAttributes } from "../../src/format/tree.ts";
-import type { RawPath } from "../../src/platform/raw-path.ts";
-import { openFrameReader } from "../../src/repository/frame-reader.ts";
-import { createFrameWriter } from "../../src/repository/frame-writer.ts";
 import { prune } from "../../src/repository/prune.ts";
 import { openRepository } from "../../src/repository/repository.ts";
-import type { Repository } from "../../src/repository/repository.ts";
-import { claimForStoring } from "../../src/repository/session-blobs.ts";
-import { openSnapshot, readSnapshot } from "../../src/repository/snapshots.ts";
 import { memoryStorage } from "../../src/storage/memory.ts";
 import type { Storage } from "../../src/storage/storage.ts";
+import { seededRandom } from "../../src/storage/testing/random.ts";
+import type { SeededRandom } from "../../src/storage/testing/random.ts";
 import { newRepository } from "../support/library-repository.ts";
-import { seededRandom } from "../support/seeded-random.ts";
-import type { SeededRandom } from "../support/seeded-random.ts";
+import { saveTiny, someContent, verifyTiny } from "../support/tiny-backup.ts";
+import type { TinyContent } from "../support/tiny-backup.ts";
 import { createScheduler } from "./scheduler.ts";
 import type { Client, Scheduler } from "./scheduler.ts";
 
@@ -45,21 +36,13 @@ export interface InterleaveTally {
   checks: number;
 }
 
-/** What is saved: numbers of pieces of content, of which many snapshots share some. */
-type Content = readonly number[];
-
-const signingKey = generateSigningKey();
-const PIECES = 12;
-/** More than a pack's own bytes, so that pruning finds it worth its while to write packs anew. */
-const pieces = Array.from({ length: PIECES }, (_, number) => seededRandom(number).bytes(6000));
-
 /** One history, made up from the seed. Throws where a snapshot that should be there can't be read as it was saved. */
 export async function interleave(seed: number, options: InterleaveOptions, tally: InterleaveTally): Promise<void> {
   const random = seededRandom(seed);
   const storage = memoryStorage();
   const { ring } = await newRepository(storage);
   const scheduler = createScheduler(random);
-  const acknowledged = new Map<string, Content>();
+  const acknowledged = new Map<string, TinyContent>();
   const history: History = { storage, ring, random, scheduler, acknowledged, notes: new Map(), clients: [], tally };
 
   const tasks = [
@@ -89,7 +72,7 @@ interface History {
   readonly ring: KeyRing;
   readonly random: SeededRandom;
   readonly scheduler: Scheduler;
-  readonly acknowledged: Map<string, Content>;
+  readonly acknowledged: Map<string, TinyContent>;
   /** Notes under `running/`, by the client that put them there. */
   readonly notes: Map<string, string>;
   readonly clients: Client[];
@@ -123,73 +106,16 @@ function backupTask(history: History, name: string): () => Promise<void> {
 }
 
 async function saveOnce({ ring, random, acknowledged, tally }: History, { storage }: Client): Promise<void> {
-  const content = pieces.map((_, number) => number).filter(() => random.below(3) === 0);
+  const content = someContent(random);
   try {
     const repository = await openRepository(storage, { ring });
-    acknowledged.set(await save(repository, content), content);
+    acknowledged.set(await saveTiny(repository, content), content);
     tally.snapshots++;
   } catch (error) {
     // A backup may end without a snapshot, if it says so.
     if (!(error instanceof HoldfastError)) throw error;
     tally.refusedBackups++;
   }
-}
-
-/** A backup without threads, whose order is that of its calls: each piece is a blob in a frame of its own. */
-async function save(repository: Repository, content: Content): Promise<string> {
-  const destination = await openLocalDestination(repository, { signingKey, startedMs: Date.now() });
-  const { keys, blobs } = destination;
-  const data = createFrameWriter("data", keys, "off", (frame) => destination.store(frame));
-  const trees = createFrameWriter("tree", keys, "off", (frame) => destination.store(frame));
-  const store = async (writer: typeof data, key: Uint8Array, bytes: Uint8Array): Promise<BlobId> => {
-    const id = createKeyedHash(key).hash(bytes);
-    if (claimForStoring(blobs, id)) {
-      writer.append(id, bytes);
-      writer.flush();
-      await destination.ready();
-    }
-    if (!destination.need(id)) throw new Error("a blob that was just stored is not there");
-    return id;
-  };
-  const entries: Uint8Array[] = [];
-  for (const number of content) {
-    const bytes = pieces[number];
-    const id = await store(data, keys.dataKey, bytes);
-    const listed = [{ id, lengthBytes: bytes.length }];
-    const file = { ...ATTRIBUTES, name: nameOf(number), sizeBytes: bytes.length, content: listed, holes: [] };
-    entries.push(encodeEntry({ ...file, type: "file" }));
-  }
-  const tree = await store(trees, keys.treeKey, encodeLeaf(entries));
-  const root: DirectoryEntry = { ...ATTRIBUTES, type: "directory", name: "" as RawPath, tree };
-  const { id } = await destination.commit({
-    host: "here",
-    group: Buffer.alloc(16),
-    parent: undefined,
-    counts: { files: content.length, directories: 1, others: 0 },
-    sizeBytes: 0,
-    addedBytes: 0,
-    storedBytes: 0,
-    complete: true,
-    sealed: { paths: [], tags: [], root, user: "", program: "", excludes: [], statistics: {} },
-  });
-  return id;
-}
-
-const ATTRIBUTES: Omit<EntryAttributes, "name" | "type"> = {
-  mode: 0o644,
-  uid: 0,
-  gid: 0,
-  user: "",
-  group: "",
-  mtimeSeconds: 0,
-  mtimeNanoseconds: 0,
-  inodeFlags: 0,
-  xattrs: [],
-  hardLink: undefined,
-};
-
-function nameOf(number: number): RawPath {
-  return String(number).padStart(2, "0") as RawPath;
 }
 
 /** Forgets some snapshots and prunes, a few times over. */
@@ -226,7 +152,7 @@ function readTask(history: History, name: string): () => Promise<void> {
       const some = [...acknowledged];
       if (some.length === 0) continue;
       const [id, content] = random.pick(some);
-      const reading = verify(client.storage, history.ring, id, content).catch((error: unknown) => {
+      const reading = verifyTiny(client.storage, history.ring, id, content).catch((error: unknown) => {
         // Forgotten meanwhile: then its packs may go as it is being read.
         if (acknowledged.has(id)) throw error;
       });
@@ -257,28 +183,9 @@ async function dropOneNote({ storage, notes, random }: History): Promise<void> {
 
 async function verifyAll({ storage, ring, acknowledged, tally }: History): Promise<void> {
   for (const [id, content] of Array.from(acknowledged)) {
-    await verify(storage, ring, id, content);
+    await verifyTiny(storage, ring, id, content);
     tally.checks++;
   }
-}
-
-/** Reads a snapshot whole, and compares it with what was saved. */
-async function verify(storage: Storage, ring: KeyRing, id: string, content: Content): Promise<void> {
-  const repository = await openRepository(storage, { ring });
-  const snapshot = openSnapshot(repository, await readSnapshot(repository, id));
-  const reader = await openFrameReader(repository);
-  const tree = iterateTree(await reader.readTree(snapshot.sealed.root.tree));
-  if (tree.kind !== "leaf") throw new Error("the tree is none that was saved");
-  const seen: string[] = [];
-  for (const entry of tree.entries) {
-    if (entry.type !== "file") throw new Error(`${entry.name} is no file`);
-    const bytes = await reader.readData(entry.content[0].id);
-    if (!Buffer.from(bytes).equals(pieces[Number(entry.name)])) throw new Error(`${entry.name} has another content`);
-    seen.push(entry.name);
-  }
-  const expected = content.map(nameOf);
-  if (seen.join() !== expected.join())
-    throw new Error(`snapshot ${id} holds ${seen.join()} instead of ${expected.join()}`);
 }
 
 export function emptyTally(): InterleaveTally {

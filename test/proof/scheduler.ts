@@ -1,6 +1,6 @@
 /** Lets several tasks share one storage, and decides before each call whose turn it is: interleavings on purpose. */
 import type { Storage } from "../../src/storage/storage.ts";
-import type { SeededRandom } from "../support/seeded-random.ts";
+import type { SeededRandom } from "../../src/storage/testing/random.ts";
 
 export interface Scheduler {
   /** The storage as one client sees it: each call waits for its turn. */
