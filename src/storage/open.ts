@@ -50,7 +50,7 @@ export type StoragePlace =
   | ({ readonly kind: "sftp" } & SftpPlace)
   | ({ readonly kind: "s3" } & S3Place);
 
-/** Exported for its tests. */
+/** What a place means, without going there. `UsageError` where it means nothing. */
 export function parseStorageUrl(url: string): StoragePlace {
   const [, scheme, rest] = /^([^/:]*):(.*)$/s.exec(url) ?? [];
   if (url === "") throw new UsageError("the repository's place is empty");

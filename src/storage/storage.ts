@@ -17,7 +17,8 @@ export interface Storage {
   /**
    * Stores an object whole, or not at all. When it resolves, the object survives a power cut, and every reader sees it
    * at its full length. An existing object of that name is never changed: then the call resolves to false, and that
-   * existing object survives a power cut. When it rejects, the object may be there or not, but never in part.
+   * existing object survives a power cut. When it rejects, the object may be there or not, but never in part. Where a
+   * connection broke meanwhile, the object that is "there already" may have been stored by this very call.
    */
   put(name: string, content: readonly Uint8Array[]): Promise<boolean>;
 
