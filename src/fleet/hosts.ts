@@ -1,0 +1,212 @@
+/** Hosts: machines that are backed up, and the keys they are known by. */
+import { HoldfastError, UsageError } from "../errors.ts";
+import type { Quota } from "../retention/space.ts";
+import { checkQuota, findAccount, quotaOf } from "./accounts.ts";
+import type { Database } from "./database/open.ts";
+import type { HostTable } from "./database/schema.ts";
+import { checkName } from "./names.ts";
+import { findPolicy } from "./policies.ts";
+
+export interface Host {
+  readonly id: number;
+  readonly name: string;
+  readonly accountId: number;
+  readonly account: string;
+  readonly policy: string;
+  /** `new`: no key yet. `pending-approval`: it offered its first keys by itself. */
+  readonly state: HostTable["state"];
+  readonly keyMode: HostTable["key_mode"];
+  readonly keys: HostKeys | undefined;
+  /** Keys that somebody offered under this name; they count for nothing until an administrator approves them. */
+  readonly offeredKeys: HostKeys | undefined;
+  readonly quota: Partial<Quota>;
+  readonly usedBytes: number;
+  readonly createdMs: number;
+}
+
+export interface HostKeys {
+  /** Ed25519 public key that signs its snapshots, base64 of 32 bytes. */
+  readonly signingKey: string;
+  /** `ssh-ed25519 AAAA…`, without a comment. */
+  readonly sshKey: string;
+}
+
+function hostQuery(database: Database) {
+  return database
+    .selectFrom("hosts")
+    .innerJoin("accounts", "accounts.id", "hosts.account_id")
+    .innerJoin("policies", "policies.id", "hosts.policy_id")
+    .selectAll("hosts")
+    .select(["accounts.name as account", "policies.name as policy"]);
+}
+
+type HostRow = Awaited<ReturnType<ReturnType<typeof hostQuery>["execute"]>>[number];
+
+function hostOf(row: HostRow): Host {
+  const { signing_key: signingKey, ssh_key: sshKey } = row;
+  const { offered_signing_key: offeredSigningKey, offered_ssh_key: offeredSshKey } = row;
+  return {
+    id: row.id,
+    name: row.name,
+    accountId: row.account_id,
+    account: row.account,
+    policy: row.policy,
+    state: row.state,
+    keyMode: row.key_mode,
+    keys: signingKey === null || sshKey === null ? undefined : { signingKey, sshKey },
+    offeredKeys:
+      offeredSigningKey === null || offeredSshKey === null
+        ? undefined
+        : { signingKey: offeredSigningKey, sshKey: offeredSshKey },
+    quota: quotaOf(row),
+    usedBytes: row.used_bytes,
+    createdMs: row.created_ms,
+  };
+}
+
+export async function listHosts(database: Database): Promise<Host[]> {
+  return (await hostQuery(database).orderBy("hosts.name").execute()).map(hostOf);
+}
+
+/** Throws `UsageError` where there is none of this name. */
+export async function findHost(database: Database, name: string): Promise<Host> {
+  const row = await hostQuery(database).where("hosts.name", "=", name).executeTakeFirst();
+  if (row !== undefined) return hostOf(row);
+  throw new UsageError(`there is no host "${name}"`, { hint: 'see "holdfast host list"' });
+}
+
+export async function hostById(database: Database, id: number): Promise<Host | undefined> {
+  const row = await hostQuery(database).where("hosts.id", "=", id).executeTakeFirst();
+  return row && hostOf(row);
+}
+
+export interface NewHost {
+  readonly name: string;
+  readonly account: string;
+  readonly policy: string;
+  readonly keyMode: Host["keyMode"];
+  readonly quota: Partial<Quota>;
+}
+
+export async function addHost(database: Database, wanted: NewHost, nowMs: number): Promise<Host> {
+  checkName("host", wanted.name);
+  checkQuota(wanted.quota);
+  const account = await findAccount(database, wanted.account);
+  const policy = await findPolicy(database, wanted.policy);
+  const taken = await database.selectFrom("hosts").select("id").where("name", "=", wanted.name).executeTakeFirst();
+  if (taken !== undefined) {
+    throw new UsageError(`there is a host "${wanted.name}" already`, {
+      hint: `to enrol it anew, let it run "holdfast agent setup" and then "holdfast host approve ${wanted.name}"`,
+    });
+  }
+  await database
+    .insertInto("hosts")
+    .values({
+      name: wanted.name,
+      account_id: account.id,
+      policy_id: policy.id,
+      state: "new",
+      key_mode: wanted.keyMode,
+      soft_quota_bytes: wanted.quota.softBytes ?? null,
+      hard_quota_bytes: wanted.quota.hardBytes ?? null,
+      created_ms: nowMs,
+    })
+    .execute();
+  return findHost(database, wanted.name);
+}
+
+export interface HostChange {
+  readonly policy?: string | undefined;
+  readonly keyMode?: Host["keyMode"] | undefined;
+  readonly quota?: Partial<Quota> | undefined;
+  /** True: it may neither store nor read until this is taken back. */
+  readonly suspended?: boolean | undefined;
+}
+
+export async function editHost(database: Database, name: string, change: HostChange): Promise<Host> {
+  const host = await findHost(database, name);
+  const { quota } = change;
+  if (quota !== undefined) checkQuota(quota);
+  const policy = change.policy === undefined ? undefined : await findPolicy(database, change.policy);
+  const state = change.suspended === undefined ? undefined : stateWhen(host, change.suspended);
+  const set = {
+    ...(policy !== undefined && { policy_id: policy.id }),
+    ...(change.keyMode !== undefined && { key_mode: change.keyMode }),
+    ...(quota !== undefined && {
+      soft_quota_bytes: quota.softBytes ?? null,
+      hard_quota_bytes: quota.hardBytes ?? null,
+    }),
+    ...(state !== undefined && { state }),
+  };
+  if (Object.keys(set).length === 0) throw new UsageError("nothing is named that should change");
+  await database.updateTable("hosts").set(set).where("id", "=", host.id).execute();
+  return findHost(database, name);
+}
+
+function stateWhen(host: Host, suspended: boolean): Host["state"] {
+  if (suspended) return "suspended";
+  if (host.state !== "suspended") return host.state;
+  return host.keys === undefined ? "new" : "active";
+}
+
+/** Forgets a host and its runs. Its snapshots stay where they are. */
+export async function removeHost(database: Database, name: string): Promise<void> {
+  const { id } = await findHost(database, name);
+  await database.deleteFrom("hosts").where("id", "=", id).execute();
+}
+
+/** What came of offered keys: they count, or wait for an administrator. */
+export type EnrolmentState = "active" | "pending-approval";
+
+/**
+ * Takes the keys that a host offers. The first keys of a host that an administrator added, or that comes with the
+ * administrator's own login, count at once; others wait for approval, and until then the old ones stay good.
+ */
+export async function offerKeys(database: Database, name: string, keys: HostKeys): Promise<EnrolmentState> {
+  const host = await findHost(database, name);
+  if (host.state === "suspended") {
+    throw new HoldfastError(`the host "${name}" is suspended`, { hint: "an administrator of the server can change that" });
+  }
+  if (host.keys?.signingKey === keys.signingKey && host.keys.sshKey === keys.sshKey) return "active";
+  const other = await database
+    .selectFrom("hosts")
+    .select("name")
+    .where("ssh_key", "=", keys.sshKey)
+    .where("id", "!=", host.id)
+    .executeTakeFirst();
+  // sshd takes the first line with a key: the same key under two names would make one host pass for the other.
+  if (other !== undefined) throw new UsageError(`this SSH key is that of the host "${other.name}" already`);
+  if (host.state === "new") {
+    await setKeys(database, host, keys);
+    return "active";
+  }
+  await database
+    .updateTable("hosts")
+    .set({ offered_signing_key: keys.signingKey, offered_ssh_key: keys.sshKey })
+    .where("id", "=", host.id)
+    .execute();
+  return "pending-approval";
+}
+
+/** Makes the offered keys the host's own. */
+export async function approveHost(database: Database, name: string): Promise<Host> {
+  const host = await findHost(database, name);
+  if (host.offeredKeys !== undefined) await setKeys(database, host, host.offeredKeys);
+  else if (host.state === "pending-approval" && host.keys !== undefined) await setKeys(database, host, host.keys);
+  else throw new UsageError(`nothing of the host "${name}" waits for approval`);
+  return findHost(database, name);
+}
+
+async function setKeys(database: Database, host: Host, keys: HostKeys): Promise<void> {
+  await database
+    .updateTable("hosts")
+    .set({
+      state: "active",
+      signing_key: keys.signingKey,
+      ssh_key: keys.sshKey,
+      offered_signing_key: null,
+      offered_ssh_key: null,
+    })
+    .where("id", "=", host.id)
+    .execute();
+}
