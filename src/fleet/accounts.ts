@@ -102,8 +102,9 @@ export async function createAccount(
   const { name, keyMode, quota } = wanted;
   checkName("account", name);
   checkQuota(quota);
-  await refuseTaken(database, dataFolder, name);
   const storageUrl = wanted.storageUrl ?? dataFile.repository(dataFolder, name);
+  await refuseKnown(database, name, storageUrl);
+  refuseToReplaceKeys(dataFolder, name);
   parseStorageUrl(storageUrl);
   const { generateX25519Identity, identityToRecipient } = await import("age-encryption");
   const recoveryIdentity = await generateX25519Identity();
@@ -120,11 +121,29 @@ export async function createAccount(
   return { account, recoveryIdentity };
 }
 
-/** Throws `UsageError` where an account of this name is there, in the database or on disc. */
-export async function refuseTaken(database: Database, dataFolder: string, name: string): Promise<void> {
-  const known = await database.selectFrom("accounts").select("id").where("name", "=", name).executeTakeFirst();
-  if (known === undefined && !existsSync(dataFile.keyRing(dataFolder, name))) return;
-  throw new UsageError(`there is an account "${name}" already`);
+/** Throws `UsageError` where the database has an account of this name or with this repository. */
+export async function refuseKnown(database: Database, name: string, storageUrl: string): Promise<void> {
+  const known = await database
+    .selectFrom("accounts")
+    .select("name")
+    .where((is) => is.or([is("name", "=", name), is("storage_url", "=", storageUrl)]))
+    .executeTakeFirst();
+  if (known === undefined) return;
+  const what =
+    known.name === name ? `there is an account "${name}"` : `${storageUrl} belongs to the account "${known.name}"`;
+  throw new UsageError(`${what} already`);
+}
+
+/** The key ring of another repository is never overwritten: it may be the only one. Throws `UsageError`. */
+export function refuseToReplaceKeys(dataFolder: string, name: string, repositoryId?: Buffer): void {
+  if (!existsSync(dataFile.keyRing(dataFolder, name))) return;
+  if (repositoryId !== undefined && readKeyRing(dataFolder, name).repositoryId.equals(repositoryId)) return;
+  throw new UsageError(
+    `there is a key ring of an account "${name}" already, in ${dataFile.keyRing(dataFolder, name)}`,
+    {
+      hint: "choose another name; a restart of the server brings the account itself back",
+    },
+  );
 }
 
 /** Keeps what the server may have of a key ring, and where its repository is. */
@@ -135,7 +154,10 @@ export function keepKeyRing(
 ): void {
   const kept = keyMode === "owner" ? toWriteOnly(ring) : ring;
   writeFileDurably(dataFile.keyRing(dataFolder, name), encodeKeyRing(kept, { label: name }));
-  writeFileDurably(dataFile.account(dataFolder, name), `${JSON.stringify({ name, storageUrl, keyMode }, undefined, 2)}\n`);
+  writeFileDurably(
+    dataFile.account(dataFolder, name),
+    `${JSON.stringify({ name, storageUrl, keyMode }, undefined, 2)}\n`,
+  );
 }
 
 export async function recordAccount(database: Database, account: Omit<Account, "id">): Promise<Account> {

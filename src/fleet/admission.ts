@@ -1,6 +1,12 @@
 /** Whether a host may store another snapshot now, and how much: interval, quotas, growth guard and free space. */
-import { HoldfastError } from "../errors.ts";
-import { admitRun, spaceThresholds, usualRunLimitBytes, type Admission, type SpaceThresholds } from "../retention/space.ts";
+import { RefusedError } from "../errors.ts";
+import {
+  admitRun,
+  spaceThresholds,
+  usualRunLimitBytes,
+  type Admission,
+  type SpaceThresholds,
+} from "../retention/space.ts";
 import { discSpace, findAccount, fullQuota, type Account } from "./accounts.ts";
 import type { Database } from "./database/open.ts";
 import type { Host } from "./hosts.ts";
@@ -16,7 +22,9 @@ export interface Room {
   readonly fairShareBytes: number;
 }
 
-export type MeasureSpace = (account: Account) => { readonly totalBytes: number; readonly freeBytes: number } | undefined;
+export type MeasureSpace = (
+  account: Account,
+) => { readonly totalBytes: number; readonly freeBytes: number } | undefined;
 
 /**
  * How much room an account's storage has. Storage that does not tell counts as large as the account's hard quota, and as
@@ -68,11 +76,6 @@ export async function usedByAccount(database: Database, accountId: number): Prom
 /** What a run that is let in may store, and what is usual for its host. */
 export interface Permit extends Admission {
   readonly usualLimitBytes: number;
-}
-
-/** The run is not let in. The message is for the host's owner as much as for the administrator. */
-export class RefusedError extends HoldfastError {
-  override readonly code = "refused";
 }
 
 /** Throws `RefusedError` where the host may not store now. */
@@ -149,7 +152,9 @@ function refusalOf(host: Host, limitedBy: Admission["limitedBy"]): [string, { hi
     case "sudden growth":
       return [
         `the host "${host.name}" stores far more than it ever did, and the server makes no room for that`,
-        { hint: "if that is right, an administrator can accept it: see holdfast runs list, and holdfast runs accept ID" },
+        {
+          hint: "if that is right, an administrator can accept it: see holdfast runs list, and holdfast runs accept ID",
+        },
       ];
   }
 }

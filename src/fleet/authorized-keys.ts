@@ -67,9 +67,10 @@ function isoTime(timeMs: number): string {
 
 /** An SSH public key without its comment. Throws `UsageError` for what is none. */
 export function parseSshKey(text: string): string {
-  const match = /^(ssh-ed25519|ecdsa-sha2-nistp(?:256|384|521)|ssh-rsa|sk-ssh-ed25519@openssh\.com) ([A-Za-z0-9+/]{60,1000}={0,2})(?: [^\r\n]*)?$/.exec(
-    text.trim(),
-  );
+  const match =
+    /^(ssh-ed25519|ecdsa-sha2-nistp(?:256|384|521)|ssh-rsa|sk-ssh-ed25519@openssh\.com) ([A-Za-z0-9+/]{60,1000}={0,2})(?: [^\r\n]*)?$/.exec(
+      text.trim(),
+    );
   if (match !== null) {
     const [, type, base64] = match;
     const bytes = Buffer.from(base64, "base64");

@@ -3,7 +3,6 @@
  * repositories and can be made anew from them at any time; a snapshot is where its record is, whatever stands here.
  */
 import { DamagedError, ObjectMissingError } from "../errors.ts";
-import { decodeFrameSet } from "../format/frame-set.ts";
 import type { Repository } from "../repository/repository.ts";
 import { readSnapshot, type SnapshotRecord } from "../repository/snapshots.ts";
 import { PREFIXES, parseObjectName } from "../format/names.ts";
@@ -67,7 +66,7 @@ export async function listCatalogue(database: Database, query: SnapshotQuery = {
   }));
 }
 
-/** Notes a snapshot, and that the frames it needs are its host's. Doing it again changes nothing. */
+/** Notes a snapshot. Doing it again changes nothing. */
 export async function noteSnapshot(database: Database, accountId: number, snapshot: SnapshotRecord): Promise<void> {
   await noteSnapshots(database, accountId, [snapshot]);
 }
@@ -91,20 +90,13 @@ async function noteSnapshots(
     verified_ms: null,
     signer: signer.toString("base64"),
   }));
-  const origins = new Map<string, { account_id: number; origin: string; host: string }>();
-  for (const { id, record } of snapshots) {
-    const set = decodeFrameSet(record.frameSetBytes, `frame set of snapshot ${id.slice(0, 8)}`);
-    for (let number = 0; number < set.originCount; number++) {
-      const origin = Buffer.from(set.origins.subarray(number * 32, number * 32 + 32)).toString("base64");
-      origins.set(`${origin} ${record.open.host}`, { account_id: accountId, origin, host: record.open.host });
-    }
-  }
   await database.transaction().execute(async (transaction) => {
     for (const some of inParts(rows)) {
-      await transaction.insertInto("snapshots").values(some).onConflict((conflict) => conflict.doNothing()).execute();
-    }
-    for (const some of inParts([...origins.values()])) {
-      await transaction.insertInto("origins").values(some).onConflict((conflict) => conflict.doNothing()).execute();
+      await transaction
+        .insertInto("snapshots")
+        .values(some)
+        .onConflict((conflict) => conflict.doNothing())
+        .execute();
     }
   });
 }

@@ -80,7 +80,11 @@ export async function enrol(
 /** The key ring that a host may have: only what it needs to write, unless it may restore its own. */
 export function keyRingFor(
   dataFolder: string,
-  { name, account, keyMode }: { readonly name: string; readonly account: string; readonly keyMode: "full" | "write-only" },
+  {
+    name,
+    account,
+    keyMode,
+  }: { readonly name: string; readonly account: string; readonly keyMode: "full" | "write-only" },
 ): string {
   const ring = readKeyRing(dataFolder, account);
   if (keyMode === "full" && ring.privateKey === undefined) {

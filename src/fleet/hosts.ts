@@ -165,7 +165,9 @@ export type EnrolmentState = "active" | "pending-approval";
 export async function offerKeys(database: Database, name: string, keys: HostKeys): Promise<EnrolmentState> {
   const host = await findHost(database, name);
   if (host.state === "suspended") {
-    throw new HoldfastError(`the host "${name}" is suspended`, { hint: "an administrator of the server can change that" });
+    throw new HoldfastError(`the host "${name}" is suspended`, {
+      hint: "an administrator of the server can change that",
+    });
   }
   if (host.keys?.signingKey === keys.signingKey && host.keys.sshKey === keys.sshKey) return "active";
   const other = await database

@@ -12,7 +12,10 @@ const DAY_MS = 86_400_000;
 const count = z.int().min(0).max(100_000);
 
 function parsed<Value>(what: string, parse: (text: string) => Value | undefined) {
-  return z.string().max(200).refine((text) => isGood(() => parse(text)), { error: `is no ${what}` });
+  return z
+    .string()
+    .max(200)
+    .refine((text) => isGood(() => parse(text)), { error: `is no ${what}` });
 }
 
 function isGood(parse: () => unknown): boolean {

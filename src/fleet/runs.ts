@@ -108,7 +108,11 @@ export interface RunFilter {
 }
 
 function runQuery(database: Database) {
-  return database.selectFrom("runs").innerJoin("hosts", "hosts.id", "runs.host_id").selectAll("runs").select("hosts.name");
+  return database
+    .selectFrom("runs")
+    .innerJoin("hosts", "hosts.id", "runs.host_id")
+    .selectAll("runs")
+    .select("hosts.name");
 }
 
 type RunRow = Awaited<ReturnType<ReturnType<typeof runQuery>["execute"]>>[number];

@@ -14,7 +14,17 @@ test("an interval counts from the last run, a line of cron stands on the clock",
   assert.equal(nextDueMs(parseSchedule("30 3 * * *"), at("2026-11-21T03:30:00")), at("2026-11-22T03:30:00"));
 });
 
-for (const text of ["", "often", "every 4", "every 1m", "every 0h", "* * *", "61 * * * *", "0 0 31 2 *", "* * * * * *"]) {
+for (const text of [
+  "",
+  "often",
+  "every 4",
+  "every 1m",
+  "every 0h",
+  "* * *",
+  "61 * * * *",
+  "0 0 31 2 *",
+  "* * * * * *",
+]) {
   test(`refuses "${text}" as a schedule`, () => assert.throws(() => parseSchedule(text), UsageError));
 }
 
@@ -25,7 +35,7 @@ test("hosts begin at different moments, each always at its own, and none more th
   assert.ok(Math.max(...jitters) <= HOUR_MS);
   const byQuarter = Map.groupBy(jitters, (jitter) => Math.floor(jitter / (HOUR_MS / 4)));
   for (const quarter of [0, 1, 2, 3]) assert.ok(byQuarter.get(quarter)!.length > 30);
-  assert.ok(jitterMs(parseSchedule("every 30m"), "x", 0) <= 30 * 60_000 / 12);
+  assert.ok(jitterMs(parseSchedule("every 30m"), "x", 0) <= (30 * 60_000) / 12);
 });
 
 test("a daily host is silent after a day and a half, an hourly one after two hours", () => {

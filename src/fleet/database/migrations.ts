@@ -96,14 +96,24 @@ const STEPS: readonly string[] = [
     account_id INTEGER NOT NULL REFERENCES accounts (id) ON DELETE CASCADE,
     origin TEXT NOT NULL,
     host TEXT NOT NULL,
-    PRIMARY KEY (account_id, origin, host)
+    PRIMARY KEY (account_id, origin)
   ) STRICT, WITHOUT ROWID;
   CREATE TABLE packs (
     account_id INTEGER NOT NULL REFERENCES accounts (id) ON DELETE CASCADE,
     pack TEXT NOT NULL,
     host TEXT NOT NULL,
-    PRIMARY KEY (account_id, pack, host)
+    size_bytes INTEGER NOT NULL,
+    frames BLOB NOT NULL,
+    PRIMARY KEY (account_id, pack)
   ) STRICT, WITHOUT ROWID;
+  CREATE INDEX packs_of_host ON packs (account_id, host);
+  CREATE TABLE indexes (
+    account_id INTEGER NOT NULL REFERENCES accounts (id) ON DELETE CASCADE,
+    object TEXT NOT NULL,
+    host TEXT NOT NULL,
+    PRIMARY KEY (account_id, object)
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX indexes_of_host ON indexes (account_id, host);
   `,
 ];
 

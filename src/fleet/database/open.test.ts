@@ -18,7 +18,10 @@ test("keeps what was written, in transactions too, and rolls back what fails", a
   const inserted = await first.database.insertInto("accounts").values(account).executeTakeFirstOrThrow();
   assert.equal(inserted.insertId, 1n);
   const failing = first.database.transaction().execute(async (transaction) => {
-    await transaction.insertInto("accounts").values({ ...account, name: "b", storage_url: "/srv/b" }).execute();
+    await transaction
+      .insertInto("accounts")
+      .values({ ...account, name: "b", storage_url: "/srv/b" })
+      .execute();
     throw new Error("no");
   });
   await assert.rejects(failing, /no/);
@@ -36,7 +39,10 @@ test("keeps what was written, in transactions too, and rolls back what fails", a
 });
 
 for (const [what, damage] of [
-  ["is no database", (file: string) => writeFileSync(file, "this is not a database at all, it is only text".repeat(99))],
+  [
+    "is no database",
+    (file: string) => writeFileSync(file, "this is not a database at all, it is only text".repeat(99)),
+  ],
   ["is cut short", (file: string) => truncateSync(file, 5000)],
   [
     "has lost pages",

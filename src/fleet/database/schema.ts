@@ -12,6 +12,7 @@ export interface Schema {
   snapshots: SnapshotTable;
   origins: OriginTable;
   packs: PackTable;
+  indexes: IndexTable;
 }
 
 export interface AccountTable {
@@ -118,7 +119,7 @@ export interface SnapshotTable {
   signer: string;
 }
 
-/** Whose frames an origin's are; base64. */
+/** Whose frames an origin's are; hex. */
 export interface OriginTable {
   account_id: number;
   origin: string;
@@ -129,5 +130,15 @@ export interface OriginTable {
 export interface PackTable {
   account_id: number;
   pack: string;
+  host: string;
+  size_bytes: number;
+  /** A frame set: those in the pack. */
+  frames: Uint8Array;
+}
+
+/** Who brought an index. */
+export interface IndexTable {
+  account_id: number;
+  object: string;
   host: string;
 }
