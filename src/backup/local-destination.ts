@@ -1,6 +1,6 @@
 import type { SigningKey } from "../crypto/signing.ts";
 import { sha256Hex } from "../crypto/keyed-hash.ts";
-import { DamagedError } from "../errors.ts";
+import { DamagedError, ObjectMissingError } from "../errors.ts";
 import { encodeFrameSet, type FrameSetOrigin } from "../format/frame-set.ts";
 import { PREFIXES } from "../format/names.ts";
 import { packObjectName } from "../format/pack.ts";
@@ -40,9 +40,9 @@ export async function openLocalDestination(
   const needed = new Uint8Array(frames.count());
   const newFrames = new Map<string, { origin: Uint8Array; numbers: number[] }>();
   const indexes = createIndexWriter(repository);
-  const storedPacks = new Set<string>();
+  const storedPacks = new Map<string, number>();
   const packs = createPackWriter(storage, ring.repositoryId, (pack) => {
-    storedPacks.add(pack.name.toString("hex"));
+    storedPacks.set(pack.name.toString("hex"), pack.sizeBytes);
     return indexes.add(pack);
   });
 
@@ -70,38 +70,59 @@ export async function openLocalDestination(
   }
 
   /**
-   * Looks for packs that were condemned or deleted since the run began. Needed frames of condemned ones are copied into
-   * packs of our own (a frame keeps its name wherever it lies); a pack that is gone cannot be helped.
+   * Looks for what was condemned or deleted since the run began. A needed frame that lies only in condemned packs is
+   * copied into a pack of our own (it keeps its name wherever it lies); one that is gone cannot be helped.
    */
   async function secureNeededFrames(): Promise<void> {
-    const neededPacks = new Map<string, number>();
-    needed.forEach((isNeeded, frame) => {
-      if (isNeeded === 0) return;
-      const pack = frames.packOf(frame);
-      neededPacks.set(pack.name.toString("hex"), pack.sizeBytes);
-    });
-    await requirePacks([...neededPacks.keys(), ...storedPacks]);
+    // In this order: pruning deletes packs first and then their condemnation, so one or the other is seen here.
     const condemned = await readCondemned(repository);
-    for (const [name, sizeBytes] of neededPacks) {
-      if (condemned.has(name)) await copyNeededFrames(name, sizeBytes);
+    const present = await listPacks(repository);
+    for (const [name, sizeBytes] of [...storedPacks]) {
+      if (!present.has(name)) throw packWasDeleted(name);
+      if (condemned.has(name)) await copyFrames(name, sizeBytes, () => true);
     }
+    const atRisk = await findFramesAtRisk(condemned, present);
+    const packsAtRisk = new Map<string, { sizeBytes: number; frames: Set<number> }>();
+    for (const frame of atRisk) {
+      const copies = [frame, ...frames.copiesOf(frame)].map((copy) => frames.packOf(copy));
+      const pack = copies.find(({ name }) => present.has(name.toString("hex")));
+      if (pack === undefined) throw packWasDeleted(copies[0].name.toString("hex"));
+      const name = pack.name.toString("hex");
+      const known = packsAtRisk.get(name) ?? { sizeBytes: pack.sizeBytes, frames: new Set<number>() };
+      known.frames.add(frame);
+      packsAtRisk.set(name, known);
+    }
+    for (const [name, pack] of packsAtRisk) await copyFrames(name, pack.sizeBytes, (frame) => pack.frames.has(frame));
     await packs.finish();
     await indexes.flush();
   }
 
-  async function requirePacks(names: readonly string[]): Promise<void> {
-    const present = await listPacks(repository);
-    for (const name of names) {
-      if (present.has(name)) continue;
-      throw new DamagedError(`pack ${name.slice(0, 16)}… was deleted while the backup ran`, {
-        hint: "run the backup again: it will read afresh what was in it",
-      });
-    }
+  /** Needed frames of the repository that lie in no pack which will stay. */
+  async function findFramesAtRisk(
+    condemned: ReadonlySet<string>,
+    present: ReadonlyMap<string, number>,
+  ): Promise<readonly number[]> {
+    const stays = Array.from(frames.packs, ({ name }) => {
+      const hex = name.toString("hex");
+      return present.has(hex) && !condemned.has(hex);
+    });
+    const staysSomewhere = (frame: number): boolean =>
+      stays[frames.packIndexOf(frame)] || frames.copiesOf(frame).some((copy) => stays[frames.packIndexOf(copy)]);
+    const atRisk: number[] = [];
+    needed.forEach((isNeeded, frame) => {
+      if (isNeeded === 1 && !staysSomewhere(frame)) atRisk.push(frame);
+    });
+    if (atRisk.length === 0) return atRisk;
+    // Pruning copies what is live before it condemns a pack: that copy will do.
+    const now = await loadIndex(repository, { forWriting: true, framesOnly: true });
+    return atRisk.filter(
+      (frame) => now.frames.find(frames.origins[frames.originIndexOf(frame)], frames.numberOf(frame)) < 0,
+    );
   }
 
   /**
-   * A run whose note is gone was taken for dead (its machine slept for days, say), and pruning may not have spared what it
-   * needs: then the snapshot only counts if all is still there.
+   * A run whose note is gone was taken for dead (a clock was wrong, say), and pruning may not have spared what it needs:
+   * then the snapshot only counts if all is still there.
    */
   async function confirm(snapshotName: string): Promise<void> {
     if ((await storage.stat(running.name)) !== undefined) return;
@@ -113,21 +134,26 @@ export async function openLocalDestination(
     }
   }
 
-  async function copyNeededFrames(packName: string, sizeBytes: number): Promise<void> {
-    const pack = await readPackBlobs(repository, packName, sizeBytes);
-    for (const frame of pack.frames) {
-      const known = frames.find(Buffer.from(frame.origin), frame.number);
-      if (known < 0 || needed[known] === 0) continue;
-      const range = { offset: frame.offset, length: frame.length };
-      const { offset: _offset, length: _length, ...rest } = frame;
-      packs.add({ ...rest, record: await storage.get(packObjectName(packName), range) });
-      await packs.ready();
+  async function copyFrames(packName: string, sizeBytes: number, isWanted: (frame: number) => boolean): Promise<void> {
+    try {
+      const pack = await readPackBlobs(repository, packName, sizeBytes);
+      for (const frame of pack.frames) {
+        if (!isWanted(frames.find(Buffer.from(frame.origin), frame.number))) continue;
+        const { offset, length, ...rest } = frame;
+        packs.add({ ...rest, record: await storage.get(packObjectName(packName), { offset, length }) });
+        await packs.ready();
+      }
+    } catch (error) {
+      if (error instanceof ObjectMissingError) throw packWasDeleted(packName, error);
+      throw error;
     }
   }
 
   async function commit(snapshot: SnapshotToCommit): Promise<CommittedSnapshot> {
     await packs.finish();
     await indexes.flush();
+    // With a note that is certainly there, pruning that has not condemned a pack by now will not delete it.
+    await running.renewForGood();
     await secureNeededFrames();
     const record = encodeSnapshot({
       repositoryId: ring.repositoryId,
@@ -193,4 +219,11 @@ export async function openLocalDestination(
       }
     },
   };
+}
+
+function packWasDeleted(name: string, cause?: unknown): DamagedError {
+  return new DamagedError(`pack ${name.slice(0, 16)}… was deleted while the backup ran`, {
+    hint: "run the backup again: it will read afresh what was in it",
+    cause,
+  });
 }

@@ -17,7 +17,6 @@ import {
   expectEnd,
   readCount,
   readRaw,
-  readU8,
   readVarint,
   readerOf,
   skip,
@@ -30,15 +29,18 @@ import {
   FRAME_OVERHEAD_BYTES,
   MAXIMUM_FRAME_NUMBER,
   MAXIMUM_SEALED_BYTES,
+  frameKindNumber,
   frameKindOf,
 } from "./frame.ts";
-import type { FrameLocation } from "./pack.ts";
+import type { FrameForward, FrameLocation } from "./pack.ts";
 import {
   MAXIMUM_PACK_BYTES,
   MINIMUM_LOCATION_BYTES,
   PACK_HEADER_BYTES,
   PACK_TRAILER_BYTES,
   collectOrigins,
+  readForwards,
+  readFrameKind,
   writeFrameLocation,
   writeOrigins,
 } from "./pack.ts";
@@ -102,6 +104,8 @@ export interface FrameColumns {
   readonly lengths: Uint32Array;
   /** 16 bytes each. */
   readonly checksums: Buffer;
+  /** Of the few frames that have any. Views of the index's bytes. */
+  readonly forwards: ReadonlyMap<number, readonly FrameForward[]>;
 }
 
 export interface DecodedIndex {
@@ -224,6 +228,7 @@ interface GrowingColumns {
   offsets: Uint32Array<ArrayBuffer>;
   lengths: Uint32Array<ArrayBuffer>;
   checksums: Buffer;
+  readonly forwards: Map<number, readonly FrameForward[]>;
 }
 
 function createFrameColumns(): GrowingColumns {
@@ -235,6 +240,7 @@ function createFrameColumns(): GrowingColumns {
     offsets: new Uint32Array(0),
     lengths: new Uint32Array(0),
     checksums: Buffer.alloc(0),
+    forwards: new Map(),
   };
 }
 
@@ -269,6 +275,7 @@ function finishedColumns(columns: GrowingColumns): FrameColumns {
     offsets: columns.offsets.subarray(0, count),
     lengths: columns.lengths.subarray(0, count),
     checksums: columns.checksums.subarray(0, count * 16),
+    forwards: columns.forwards,
   };
 }
 
@@ -279,8 +286,8 @@ function readFrames(input: ByteReader, columns: GrowingColumns, originCount: num
   let expectedOffset = PACK_HEADER_BYTES;
   for (let step = 0; step < frameCount; step++) {
     const frame = columns.count;
-    kinds[frame] = readU8(input, "kind");
-    if (frameKindOf(kinds[frame]) === undefined) throw damagedAt(input, `frame kind ${kinds[frame]} is unknown`);
+    const { kind, hasForwards } = readFrameKind(input);
+    kinds[frame] = frameKindNumber(kind);
     originIndexes[frame] = readVarint(input, originCount - 1, "place of the origin");
     numbers[frame] = readVarint(input, MAXIMUM_FRAME_NUMBER, "frame number");
     const offset = readVarint(input, MAXIMUM_PACK_BYTES, "offset");
@@ -292,6 +299,7 @@ function readFrames(input: ByteReader, columns: GrowingColumns, originCount: num
     lengths[frame] = length;
     const checksum = skip(input, 16, "checksum");
     for (let at = 0; at < 16; at++) checksums[frame * 16 + at] = input.bytes[checksum + at];
+    if (hasForwards) columns.forwards.set(frame, readForwards(input));
     columns.count++;
   }
   if (expectedOffset > packSize - PACK_TRAILER_BYTES)
@@ -348,6 +356,7 @@ export function packOf(index: DecodedIndex, pack: number): IndexPack {
       offset: columns.offsets[frame],
       length: columns.lengths[frame],
       checksum: columns.checksums.subarray(frame * 16, frame * 16 + 16),
+      forwards: columns.forwards.get(frame),
     });
   }
   return { name: packNames.subarray(pack * 32, pack * 32 + 32), sizeBytes: index.packSizes[pack], frames };

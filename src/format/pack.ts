@@ -56,6 +56,24 @@ export interface FrameLocation<Bytes extends Uint8Array = Buffer> {
   readonly checksum: Bytes;
   /** See `openBlobList`. */
   readonly sealedBlobs: Bytes;
+  /** Undefined for most. */
+  readonly forwards?: readonly FrameForward<Bytes>[] | undefined;
+}
+
+/** A frame's name: see docs/format.md. */
+export interface FrameName<Bytes extends Uint8Array = Buffer> {
+  /** 32 bytes. */
+  readonly origin: Bytes;
+  readonly number: number;
+}
+
+/**
+ * A frame that is no more: what was still needed of its blobs was laid into other frames, the last of which carries this
+ * note. Frame sets that name the old frame mean those others.
+ */
+export interface FrameForward<Bytes extends Uint8Array = Buffer> extends FrameName<Bytes> {
+  /** The frames before the one that carries the note; none where all went into that one. */
+  readonly others: readonly FrameName<Bytes>[];
 }
 
 /** Whole bytes of a directory's entry that say where a frame lies, without the blob list. */
@@ -131,12 +149,38 @@ export function writeFrameLocation(
   frame: Omit<FrameLocation<Uint8Array>, "sealedBlobs">,
   originIndex: number,
 ): void {
-  writeU8(output, frameKindNumber(frame.kind));
+  const { forwards = [] } = frame;
+  writeU8(output, frameKindNumber(frame.kind) | (forwards.length > 0 ? HAS_FORWARDS : 0));
   writeVarint(output, originIndex);
   writeVarint(output, frame.number);
   writeVarint(output, frame.offset);
   writeVarint(output, frame.length);
   writeRaw(output, frame.checksum);
+  if (forwards.length > 0) writeForwards(output, forwards);
+}
+
+function writeForwards(output: ByteWriter, forwards: readonly FrameForward<Uint8Array>[]): void {
+  writeVarint(output, forwards.length);
+  for (const { others, ...name } of forwards) {
+    writeVarint(output, others.length);
+    for (const { origin, number } of [name, ...others]) {
+      writeRaw(output, origin);
+      writeVarint(output, number);
+    }
+  }
+}
+
+/** Reads what follows a frame's checksum in directories and indexes, if its kind has the bit `HAS_FORWARDS`. */
+export function readForwards(input: ByteReader): FrameForward[] {
+  const count = readCount(input, 34, undefined, "number of forwards");
+  return Array.from({ length: count }, () => {
+    const otherCount = readCount(input, 33, undefined, "number of frames");
+    const [name, ...others] = Array.from({ length: otherCount + 1 }, () => ({
+      origin: readRaw(input, 32, "origin"),
+      number: readVarint(input, MAXIMUM_FRAME_NUMBER, "frame number"),
+    }));
+    return { ...name, others };
+  });
 }
 
 export interface PackTrailer {
@@ -177,7 +221,7 @@ export function decodeDirectory(bytes: Uint8Array, packSize: number, packName: s
   const frames: FrameLocation[] = [];
   let expectedOffset = PACK_HEADER_BYTES;
   for (let index = 0; index < frameCount; index++) {
-    const kind = readFrameKind(input);
+    const { kind, hasForwards } = readFrameKind(input);
     const origin = origins[readVarint(input, originCount - 1, "place of the origin")];
     const number = readVarint(input, MAXIMUM_FRAME_NUMBER, "frame number");
     const offset = readVarint(input, MAXIMUM_PACK_BYTES, "offset");
@@ -186,8 +230,9 @@ export function decodeDirectory(bytes: Uint8Array, packSize: number, packName: s
     if (length < FRAME_OVERHEAD_BYTES) throw damagedAt(input, `a frame of ${length} bytes is too short`);
     expectedOffset = offset + length;
     const checksum = readRaw(input, 16, "checksum");
+    const forwards = hasForwards ? readForwards(input) : undefined;
     const sealedBlobs = readBytes(input, undefined, "blob list");
-    frames.push({ kind, origin, number, offset, length, checksum, sealedBlobs });
+    frames.push({ kind, origin, number, offset, length, checksum, sealedBlobs, ...(forwards && { forwards }) });
   }
   expectEnd(input);
   if (expectedOffset !== framesEnd) {
@@ -196,10 +241,15 @@ export function decodeDirectory(bytes: Uint8Array, packSize: number, packName: s
   return frames;
 }
 
-function readFrameKind(input: ByteReader): FrameKind {
-  const kind = frameKindOf(readU8(input, "kind"));
-  if (kind === undefined) throw damagedAt(input, `frame kind ${input.bytes[input.at - 1]} is unknown`);
-  return kind;
+/** Bit beside the kind of a frame that is followed by forwards. */
+const HAS_FORWARDS = 128;
+
+/** Reads the first byte of a frame's location. */
+export function readFrameKind(input: ByteReader): { readonly kind: FrameKind; readonly hasForwards: boolean } {
+  const byte = readU8(input, "kind");
+  const kind = frameKindOf(byte & ~HAS_FORWARDS);
+  if (kind === undefined) throw damagedAt(input, `frame kind ${byte} is unknown`);
+  return { kind, hasForwards: (byte & HAS_FORWARDS) !== 0 };
 }
 
 /**

@@ -456,6 +456,17 @@ export function entryName(bytes: Uint8Array, offset = 0, what = "tree entry"): R
   return readName(input);
 }
 
+/**
+ * Whether an encoded entry is a file that its blobs, one after another, are the whole content of, and that has one name:
+ * no holes, no content lists, no hard links.
+ */
+export function isPlainFile(bytes: Uint8Array, offset = 0, what = "tree entry"): boolean {
+  const input = readerOf(bytes, what, offset);
+  readEntryEnd(input);
+  if (readU8(input, "type") !== TYPE_NUMBERS.file) return false;
+  return (readVarint(input, ALL_FLAGS, "flags") & (HAS_HOLES | HAS_LISTS | HAS_HARD_LINK)) === 0;
+}
+
 const WITH_LISTS = 256;
 
 /** What an encoded entry needs: a piece of a file, a content list of a file, or the tree of a directory. */

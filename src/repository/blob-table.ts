@@ -75,8 +75,16 @@ export function insertBlob(table: BlobTable, ids: Uint8Array, at: number, frame:
   }
 }
 
-/** The slot of a blob, or -1. Safe beside threads that claim. */
-function findSlot(table: BlobTable, ids: Uint8Array, at: number): number {
+/** Calls back for each blob of a table that is not being written to: its slot, and the frame that holds it. */
+export function forEachBlob(table: BlobTable, callback: (slot: number, frame: number) => void): void {
+  for (let slot = 0; slot < table.slots; slot++) {
+    const state = table.words[slot * WORDS_PER_SLOT + STATE];
+    if (state >= TAKEN) callback(slot, state - TAKEN);
+  }
+}
+
+/** The slot of a blob, below `slots`, or -1. Safe beside threads that claim. The id stands in `ids` from `at`. */
+export function findSlot(table: BlobTable, ids: Uint8Array, at = 0): number {
   const { words, slots } = table;
   const a = word(ids, at);
   let slot = homeOf(table, ids, at);

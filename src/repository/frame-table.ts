@@ -1,4 +1,5 @@
 import type { FrameKind } from "../format/frame.ts";
+import type { FrameForward, FrameName } from "../format/pack.ts";
 
 /**
  * All frames that an index knows, numbered from 0, in columns: nine bytes a frame, so that ten million fit into 90 MB.
@@ -23,7 +24,12 @@ export interface FrameTable {
   findOrigin(origin: Buffer): number;
   /** As `find`, when the origin's number in this table is at hand. */
   findIn(originIndex: number, number: number): number;
-  /** One more than the highest number that a frame of an origin has. */
+  /**
+   * Frames into which what was needed of a frame that is no more was laid, by its name; undefined where there is no such
+   * note. A frame of them that is nowhere is -1.
+   */
+  forwardsOf(originIndex: number, number: number): readonly number[] | undefined;
+  /** One more than the highest number that a frame of an origin has, or had before it was laid into others. */
   numbersEnd(originIndex: number): number;
   locate(frame: number): FrameRow;
   /** Other packs' copies of the same frame, if there are any. */
@@ -55,6 +61,7 @@ export interface NewPack {
     readonly number: number;
     readonly offset: number;
     readonly length: number;
+    readonly forwards?: readonly FrameForward<Uint8Array>[] | undefined;
   }[];
 }
 
@@ -78,6 +85,8 @@ export function createFrameTable(): FrameTable {
   const originNumbers = new Map<string, number>();
   const framesOfOrigin: NumberMap[] = [];
   const copies = new Map<number, number[]>();
+  /** By origin's number and frame's number. */
+  const forwards = new Map<string, readonly FrameName[]>();
   let count = 0;
   let offsets = new Uint32Array(1024);
   let numbers = new Uint32Array(1024);
@@ -112,9 +121,26 @@ export function createFrameTable(): FrameTable {
     return originIndex < 0 ? -1 : framesOfOrigin[originIndex].get(number);
   }
 
+  function noteForward(forward: FrameForward<Uint8Array>, last: FrameName): void {
+    const originIndex = originNumber(Buffer.from(forward.origin));
+    framesOfOrigin[originIndex].reach(forward.number);
+    const targets = [...forward.others, last].map(({ origin, number }) => ({ origin: Buffer.from(origin), number }));
+    forwards.set(`${originIndex}:${forward.number}`, targets);
+  }
+
+  function forwardsOf(originIndex: number, number: number): readonly number[] | undefined {
+    return forwards.get(`${originIndex}:${number}`)?.flatMap((target) => {
+      const targetOrigin = originNumbers.get(target.origin.latin1Slice()) ?? -1;
+      const frame = findIn(targetOrigin, target.number);
+      // It may have been laid anew itself.
+      return frame >= 0 ? [frame] : (forwardsOf(targetOrigin, target.number) ?? [-1]);
+    });
+  }
+
   return {
     packs,
     origins,
+    forwardsOf,
     count: () => count,
     hasPack: (name) => packNumbers.has(name.latin1Slice()),
     addPack(pack) {
@@ -138,6 +164,7 @@ export function createFrameTable(): FrameTable {
         const known = framesOfOrigin[originIndex].get(frame.number);
         if (known < 0) framesOfOrigin[originIndex].set(frame.number, count);
         else copies.set(known, [...(copies.get(known) ?? []), count]);
+        for (const forward of frame.forwards ?? []) noteForward(forward, frame);
         count++;
       }
       packNumbers.set(key, packs.length);
@@ -183,6 +210,8 @@ interface NumberMap {
   set(number: number, value: number): void;
   /** One more than the highest number. */
   end(): number;
+  /** Makes `end` count a number that has no frame. */
+  reach(number: number): void;
 }
 
 function createNumberMap(): NumberMap {
@@ -205,5 +234,8 @@ function createNumberMap(): NumberMap {
       else sparse.set(number, value);
     },
     end: () => end,
+    reach(number) {
+      end = Math.max(end, number + 1);
+    },
   };
 }

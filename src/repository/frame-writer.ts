@@ -2,7 +2,7 @@ import { prepareKey } from "../crypto/aead.ts";
 import { encapsulate } from "../crypto/hpke.ts";
 import { checksum16 } from "../crypto/keyed-hash.ts";
 import { type FrameKind, frameBlobTable, packInfo, sealFrame } from "../format/frame.ts";
-import { sealBlobList } from "../format/pack.ts";
+import { type FrameForward, sealBlobList } from "../format/pack.ts";
 import type { BlobId } from "../format/tree.ts";
 import { allocateNative, type NativeMemory } from "../platform/libc.ts";
 import { createZstdCompressor, type ZstdCompressor, type ZstdParameters } from "../platform/zstd.ts";
@@ -22,6 +22,8 @@ export interface SealedFrame {
   /** 32 bytes a blob. */
   readonly ids: Uint8Array;
   readonly lengths: Uint32Array;
+  /** Frames that this one stands for, with others before it. */
+  readonly forwards?: readonly FrameForward<Uint8Array>[] | undefined;
 }
 
 /** What a writer of frames needs of a repository's keys: no private key, as it can't read what it wrote. */

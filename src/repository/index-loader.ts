@@ -20,6 +20,8 @@ export interface LoadedIndex {
   readonly missingPacks: readonly string[];
   /** Packs that pruning is about to delete, in hex. Looked at only with `forWriting`. */
   readonly condemned: ReadonlySet<string>;
+  /** The objects that name those packs. */
+  readonly condemnedLists: readonly string[];
 }
 
 export interface LoadedObject {
@@ -66,7 +68,10 @@ interface FirstPass {
 
 async function loadOnce(repository: Repository, options: LoadOptions): Promise<LoadedIndex> {
   const { storage } = repository;
-  const condemned = options.forWriting ? await readCondemned(repository) : new Set<string>();
+  const condemnedLists = options.forWriting
+    ? await readCondemnedLists(repository)
+    : new Map<string, readonly string[]>();
+  const condemned = new Set([...condemnedLists.values()].flat());
   const listed: { name: string; sizeBytes: number }[] = [];
   for await (const object of storage.list(PREFIXES.index)) {
     if (parseObjectName(object.name) !== undefined) listed.push(object);
@@ -115,7 +120,7 @@ async function loadOnce(repository: Repository, options: LoadOptions): Promise<L
       }
     });
   }
-  return { frames, blobs, objects, unlisted, missingPacks, condemned };
+  return { frames, blobs, objects, unlisted, missingPacks, condemned, condemnedLists: [...condemnedLists.keys()] };
 }
 
 function withOwnBytes<T extends { readonly origin: Uint8Array }>(frame: T): T & { readonly origin: Buffer } {
@@ -173,18 +178,27 @@ export async function listPacks(repository: Pick<Repository, "storage">): Promis
 
 /** All packs that pruning has condemned so far. */
 export async function readCondemned(repository: Repository): Promise<Set<string>> {
-  const packs = new Set<string>();
-  for await (const object of repository.storage.list(PREFIXES.condemned)) {
-    if (parseObjectName(object.name) === undefined) continue;
-    try {
-      const bytes = await repository.storage.get(object.name);
-      for (const pack of decodeCondemned(bytes, object.name).packs) packs.add(pack);
-    } catch (error) {
-      // Pruning has done with it in the meantime.
-      if (!(error instanceof ObjectMissingError)) throw error;
+  return new Set([...(await readCondemnedLists(repository)).values()].flat());
+}
+
+/** The packs that each object under `condemned/` names. */
+async function readCondemnedLists(repository: Repository): Promise<Map<string, readonly string[]>> {
+  const lists = new Map<string, readonly string[]>();
+  let isWhole = false;
+  for (let attempt = 1; !isWhole && attempt <= ATTEMPTS; attempt++) {
+    isWhole = true;
+    for await (const { name } of repository.storage.list(PREFIXES.condemned)) {
+      if (parseObjectName(name) === undefined || lists.has(name)) continue;
+      try {
+        lists.set(name, decodeCondemned(await repository.storage.get(name), name).packs);
+      } catch (error) {
+        if (!(error instanceof ObjectMissingError)) throw error;
+        // Pruning has done with it, or put another in its place, which may have come too late for this listing.
+        isWhole = false;
+      }
     }
   }
-  return packs;
+  return lists;
 }
 
 /** Directories of the packs that no index lists. One that is damaged is left for `check` to tell of. */

@@ -10,8 +10,15 @@ export interface LiveFrames {
   readonly missing: ReadonlyMap<string, number>;
 }
 
-/** The union of the frame sets: no tree is read, and no key is needed. */
-export function findLiveFrames(frames: FrameTable, snapshots: readonly SnapshotRecord[]): LiveFrames {
+/**
+ * The union of the frame sets: no tree is read, and no key is needed. A frame that is no more, or is `superseded`, stands
+ * for those into which it was laid.
+ */
+export function findLiveFrames(
+  frames: FrameTable,
+  snapshots: readonly SnapshotRecord[],
+  superseded: ReadonlySet<number> = new Set(),
+): LiveFrames {
   const live = new Uint8Array(frames.count());
   const missing = new Map<string, number>();
   for (const { id, record } of snapshots) {
@@ -20,7 +27,7 @@ export function findLiveFrames(frames: FrameTable, snapshots: readonly SnapshotR
     for (let origin = 0; origin < set.originCount; origin++) {
       const originIndex = frames.findOrigin(set.origins.subarray(origin * 32, origin * 32 + 32));
       for (let range = set.rangeStarts[origin]; range < set.rangeStarts[origin + 1]; range++) {
-        lost += markRange(frames, live, originIndex, set.firsts[range], set.counts[range]);
+        lost += markRange(frames, live, superseded, originIndex, set.firsts[range], set.counts[range]);
       }
     }
     if (lost > 0) missing.set(id, lost);
@@ -29,13 +36,25 @@ export function findLiveFrames(frames: FrameTable, snapshots: readonly SnapshotR
 }
 
 /** Marks the frames of a range, and gives how many of them are nowhere. A range may be far longer than there are frames. */
-function markRange(frames: FrameTable, live: Uint8Array, origin: number, first: number, count: number): number {
+function markRange(
+  frames: FrameTable,
+  live: Uint8Array,
+  superseded: ReadonlySet<number>,
+  origin: number,
+  first: number,
+  count: number,
+): number {
   const known = origin < 0 ? 0 : Math.min(count, Math.max(0, frames.numbersEnd(origin) - first));
   let lost = count - known;
   for (let number = first; number < first + known; number++) {
     const frame = frames.findIn(origin, number);
-    if (frame >= 0) live[frame] = 1;
-    else lost++;
+    if (frame >= 0 && !superseded.has(frame)) {
+      live[frame] = 1;
+      continue;
+    }
+    const targets = frames.forwardsOf(origin, number) ?? [-1];
+    for (const target of targets) if (target >= 0) live[target] = 1;
+    if (targets.includes(-1)) lost++;
   }
   return lost;
 }

@@ -1,11 +1,13 @@
 import { checksum16, sha256Hex } from "../crypto/keyed-hash.ts";
 import { DamagedError } from "../errors.ts";
 import { encodeCondemned } from "../format/condemned.ts";
-import { parseObjectName, PREFIXES } from "../format/names.ts";
-import { packObjectName } from "../format/pack.ts";
+import { PREFIXES } from "../format/names.ts";
+import { type FrameName, packObjectName } from "../format/pack.ts";
+import type { FrameTable } from "./frame-table.ts";
 import { rewriteIndexes } from "./index-compaction.ts";
 import { loadIndex, type LoadedIndex, readPackBlobs } from "./index-loader.ts";
 import { createIndexWriter } from "./index-writer.ts";
+import { layAnew } from "./lay-anew.ts";
 import { findLiveFrames } from "./live-frames.ts";
 import { createPackWriter, PACK_TARGET_BYTES } from "./pack-writer.ts";
 import type { Repository } from "./repository.ts";
@@ -15,6 +17,7 @@ import { listSnapshots, type SnapshotRecord } from "./snapshots.ts";
 /**
  * Frees the space of what no snapshot needs, beside running backups and without reading a tree.
  *
+ * 0. With the right to read, and if nobody is writing, frames in which most is unused are laid anew: see `lay-anew.ts`.
  * 1. What is live is the union of the snapshots' frame sets. Packs without a live frame are garbage; packs with little
  *    that is live are written anew: their live frames are copied as they are, listed in an index, and the old pack is
  *    garbage too. A crash until here leaves copies, which the next prune finds.
@@ -30,6 +33,8 @@ export interface PruneOptions {
   readonly maxUnusedRatio?: number | undefined;
   /** Writes anew at most this much in one prune. */
   readonly maxRepackBytes?: number | undefined;
+  /** Looks inside of frames for what is unused, however many trees must be read to know. */
+  readonly thorough?: boolean | undefined;
   readonly onStep?: ((step: string) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
 }
@@ -84,17 +89,19 @@ export async function prune(repository: Repository, options: PruneOptions = {}):
 async function pruneNoted(repository: Repository, options: PruneOptions): Promise<PruneResult> {
   const step = options.onStep ?? ((): void => undefined);
   step("reading snapshots and indexes");
+  const snapshots = await listSnapshots(repository);
+  const laidAnew = await freeInsideOfFrames(repository, snapshots, options, step);
   const loaded = await loadIndex(repository, LOAD_OPTIONS);
   const { frames } = loaded;
-  const snapshots = await listSnapshots(repository);
-  const { live, missing } = findLiveFrames(frames, snapshots);
+  const superseded = numbersOf(frames, laidAnew);
+  const { live, missing } = findLiveFrames(frames, snapshots, superseded);
   preferLastingCopies(loaded, live);
   const uses = packUses(loaded, live);
   const totalBytes = uses.reduce((sum, pack) => sum + pack.sizeBytes, 0);
   const usedBytes = uses.reduce((sum, pack) => sum + pack.liveBytes, 0);
 
   // A pack that no index lists is most likely one that a running backup has just stored.
-  const running = await listRunning(repository.storage);
+  const { running } = await listRunning(repository.storage);
   const unlisted = new Set(running.length === 0 ? [] : loaded.unlisted.map((pack) => pack.name.toString("hex")));
   const unused = uses.filter((pack) => pack.liveBytes === 0 && !unlisted.has(pack.name));
   const repack = choosePacksToRepack(
@@ -121,10 +128,13 @@ async function pruneNoted(repository: Repository, options: PruneOptions): Promis
 
   if (repack.length > 0) step(`writing ${repack.length} packs anew`);
   const added = await copyLiveFrames(repository, loaded, live, repack, options.signal);
-  const condemned = new Map([...loaded.condemned].map((name) => [name, 0]));
+  const sizes = new Map(Array.from(frames.packs, (pack) => [pack.name.toString("hex"), pack.sizeBytes]));
+  const condemned = new Map([...loaded.condemned].map((name) => [name, sizes.get(name) ?? 0]));
   for (const pack of garbage) condemned.set(pack.name, pack.sizeBytes);
   step(`deleting ${condemned.size} packs`);
-  const outcome = await deletePacks(repository, condemned, added, snapshots);
+  const isListed = garbage.every((pack) => loaded.condemned.has(pack.name));
+  const all = { packs: condemned, lists: loaded.condemnedLists, isListed };
+  const outcome = await deletePacks(repository, all, added, snapshots, laidAnew);
   return {
     ...plan,
     deletedPacks: outcome.deleted.length,
@@ -132,6 +142,32 @@ async function pruneNoted(repository: Repository, options: PruneOptions): Promis
     waitingPacks: outcome.waiting.length,
     waitingFor: outcome.waitingFor,
   };
+}
+
+/** Lays what is needed of sparse frames into new ones, if nobody is writing who might count on the old ones. */
+async function freeInsideOfFrames(
+  repository: Repository,
+  snapshots: readonly SnapshotRecord[],
+  options: PruneOptions,
+  onStep: (step: string) => void,
+): Promise<readonly FrameName<Uint8Array>[]> {
+  const isPossible = options.dryRun !== true && repository.ring.privateKey !== undefined;
+  if (!isPossible) return [];
+  if ((await listRunning(repository.storage)).running.length > 0) return [];
+  const index = await loadIndex(repository, { forWriting: true });
+  const { live, missing } = findLiveFrames(index.frames, snapshots);
+  if (missing.size > 0) return [];
+  let liveBytes = 0;
+  live.forEach((isLive, frame) => {
+    if (isLive === 1) liveBytes += index.frames.locate(frame).length;
+  });
+  const ignoredBytes = liveBytes * (options.maxUnusedRatio ?? DEFAULT_MAX_UNUSED_RATIO);
+  const { thorough = false, signal } = options;
+  return (await layAnew(repository, { index, snapshots, live, thorough, ignoredBytes, onStep, signal })).superseded;
+}
+
+function numbersOf(frames: FrameTable, names: readonly FrameName<Uint8Array>[]): Set<number> {
+  return new Set(names.map(({ origin, number }) => frames.find(Buffer.from(origin), number)));
 }
 
 /** Of a frame in several packs only one copy is needed: one that is not condemned already. */
@@ -197,7 +233,8 @@ async function copyLiveFrames(
   const added = new Set<string>();
   const indexes = createIndexWriter(repository);
   for (const pack of unlisted) {
-    if (pack.frames.some((frame) => live[frames.find(Buffer.from(frame.origin), frame.number)] === 1)) await indexes.add(pack);
+    if (pack.frames.some((frame) => live[frames.find(Buffer.from(frame.origin), frame.number)] === 1))
+      await indexes.add(pack);
   }
   const writer = createPackWriter(storage, ring.repositoryId, (pack) => {
     added.add(pack.name.toString("hex"));
@@ -231,29 +268,68 @@ interface Deletion {
   readonly waitingFor: readonly string[];
 }
 
+interface Garbage {
+  /** Names and sizes of packs that are to be deleted. */
+  readonly packs: ReadonlyMap<string, number>;
+  /** Objects under `condemned/` that name such packs, and no others. */
+  readonly lists: readonly string[];
+  /** Whether those name all of them. */
+  readonly isListed: boolean;
+}
+
 async function deletePacks(
   repository: Repository,
-  condemned: ReadonlyMap<string, number>,
+  garbage: Garbage,
   added: ReadonlySet<string>,
   knownSnapshots: readonly SnapshotRecord[],
+  laidAnew: readonly FrameName<Uint8Array>[],
+): Promise<Deletion> {
+  const deleteNow = (listed: Garbage): Promise<Deletion> =>
+    deleteCondemned(repository, listed, added, knownSnapshots, laidAnew);
+  const condemned = await condemn(repository, garbage);
+  if (condemned !== undefined) return deleteNow(condemned);
+  // A full disc has no room for the list, and to make room is what pruning is for. So one pack goes first, with a list as
+  // short as can be, or without: who begins to save meanwhile could hardly store so much as a note of it.
+  const [largest, ...rest] = [...garbage.packs].sort(([, a], [, b]) => b - a);
+  const first: Garbage = { packs: new Map([largest]), lists: [], isListed: false };
+  const outcome = await deleteNow((await condemn(repository, first)) ?? first);
+  if (outcome.deleted.length === 0 || rest.length === 0) return outcome;
+  const others = await deletePacks(repository, { ...garbage, packs: new Map(rest) }, added, knownSnapshots, laidAnew);
+  return { ...others, deleted: [...outcome.deleted, ...others.deleted] };
+}
+
+async function deleteCondemned(
+  repository: Repository,
+  { packs: condemned, lists }: Garbage,
+  added: ReadonlySet<string>,
+  knownSnapshots: readonly SnapshotRecord[],
+  laidAnew: readonly FrameName<Uint8Array>[],
 ): Promise<Deletion> {
   const { storage } = repository;
-  const lists: string[] = [];
-  for await (const { name } of storage.list(PREFIXES.condemned)) {
-    if (parseObjectName(name) !== undefined) lists.push(name);
-  }
-  if (condemned.size > 0) await condemn(repository, [...condemned.keys()], lists);
-
-  const running = await listRunning(storage);
+  const { running, leftBehind } = await listRunning(storage);
+  for (const name of leftBehind) await storage.delete(name);
   // With the condemnation durable, whoever starts now will see it; whoever has ended has left a snapshot to be seen here.
   const loaded = await loadIndex(repository, LOAD_OPTIONS);
-  const { live } = findLiveFrames(loaded.frames, await listSnapshots(repository, undefined, knownSnapshots));
+  const snapshots = await listSnapshots(repository, undefined, knownSnapshots);
+  const { live } = findLiveFrames(
+    loaded.frames,
+    snapshots.filter((snapshot) => knownSnapshots.includes(snapshot)),
+    numbersOf(loaded.frames, laidAnew),
+  );
+  // Of a snapshot that nobody has looked into, all that it names is needed as it is.
+  const fresh = snapshots.filter((snapshot) => !knownSnapshots.includes(snapshot));
+  findLiveFrames(loaded.frames, fresh).live.forEach((isLive, frame) => {
+    if (isLive === 1) live[frame] = 1;
+  });
   const needed = new Set<string>();
   live.forEach((isLive, frame) => {
     if (isLive !== 1) return;
-    const copies = [frame, ...loaded.frames.copiesOf(frame)].map((copy) => loaded.frames.packOf(copy).name.toString("hex"));
-    // One copy that stays is enough.
-    if (copies.every((pack) => condemned.has(pack))) copies.forEach((pack) => needed.add(pack));
+    const copies = [frame, ...loaded.frames.copiesOf(frame)].map((copy) =>
+      loaded.frames.packOf(copy).name.toString("hex"),
+    );
+    // One copy that stays is enough. Another prune, if there is one after all, may be about to delete others than we are.
+    if (copies.every((pack) => condemned.has(pack) || loaded.condemned.has(pack)))
+      copies.forEach((pack) => needed.add(pack));
   });
   const doomed = [...condemned.keys()].filter((name) => !needed.has(name));
   if (running.length > 0) {
@@ -262,32 +338,39 @@ async function deletePacks(
     return { deleted: [], waiting: doomed, waitingFor };
   }
 
-  const doomedPacks = new Set(doomed);
-  await dropFromIndexes(repository, loaded, doomedPacks, added);
+  await dropFromIndexes(repository, loaded, new Set(doomed), added);
   for (const name of doomed) await storage.delete(packObjectName(name));
   for (const name of lists) await storage.delete(name);
   return { deleted: doomed, waiting: [], waitingFor: [] };
 }
 
-/** Strikes off what is needed after all, so that backups count on it again. */
-async function replaceLists(repository: Repository, doomed: readonly string[], lists: readonly string[]): Promise<void> {
-  const replaced: string[] = [];
-  if (doomed.length > 0) await condemn(repository, doomed, replaced);
-  for (const name of lists) if (!replaced.includes(name)) await repository.storage.delete(name);
+/** Stores the list of all garbage in place of the lists there were. Undefined where the disc is too full for that. */
+async function condemn(repository: Repository, garbage: Garbage): Promise<Garbage | undefined> {
+  const { packs, lists, isListed } = garbage;
+  if (isListed || packs.size === 0) return garbage;
+  try {
+    return { packs, lists: await replaceLists(repository, [...packs.keys()], lists), isListed: true };
+  } catch (error) {
+    if (isDiscFull(error)) return undefined;
+    throw error;
+  }
 }
 
-/** Stores the list of all that is condemned; earlier lists are part of it. */
-async function condemn(repository: Repository, packs: readonly string[], lists: string[]): Promise<void> {
-  const bytes = encodeCondemned({ packs: [...packs].sort(), time: new Date().toISOString() });
-  const name = PREFIXES.condemned + sha256Hex(bytes);
-  try {
-    await repository.storage.put(name, [bytes]);
-  } catch (error) {
-    // A full disc has no room for the list, and to make room is what pruning is for. A backup that starts meanwhile
-    // can't store anything either, and would find at its commit that packs are gone.
-    if (!isDiscFull(error)) throw error;
+/** Stores a list of these packs, and then deletes the lists there were. Gives the new one's name, if there is any need of it. */
+async function replaceLists(
+  { storage }: Repository,
+  packs: readonly string[],
+  lists: readonly string[],
+): Promise<readonly string[]> {
+  const replaced: string[] = [];
+  if (packs.length > 0) {
+    const bytes = encodeCondemned({ packs: packs.toSorted(), time: new Date().toISOString() });
+    const name = PREFIXES.condemned + sha256Hex(bytes);
+    await storage.put(name, [bytes]);
+    replaced.push(name);
   }
-  if (!lists.includes(name)) lists.push(name);
+  for (const name of lists) if (!replaced.includes(name)) await storage.delete(name);
+  return replaced;
 }
 
 async function dropFromIndexes(

@@ -11,12 +11,19 @@ import type { Storage } from "../storage/storage.ts";
  */
 export interface RunningNote {
   readonly name: string;
+  /**
+   * Puts a fresh note in place of the old one, which may have been taken for left behind if the machine slept for days.
+   * From then on the note stays as it is until `remove`.
+   */
+  renewForGood(): Promise<void>;
   remove(): Promise<void>;
 }
 
 /** A note that is older than this was left behind by a machine that went down: writers renew theirs every hour. */
 export const STALE_NOTE_MS = 24 * 60 * 60 * 1000;
 const RENEW_MS = 60 * 60 * 1000;
+/** That of a prune is not renewed. Two prunes at once do no harm, but much of the work twice. */
+const STALE_PRUNE_MS = 7 * 24 * 60 * 60 * 1000;
 
 /** The one name under which pruning notes itself, so that there is only one at a time. */
 const PRUNE_NOTE = `${PREFIXES.running}${"0".repeat(32)}`;
@@ -27,22 +34,24 @@ export async function noteRunning(storage: Storage, what: string): Promise<Runni
   let name = await putNote(storage, what, started);
   let renewing: Promise<void> = Promise.resolve();
   const timer = setInterval(() => {
-    renewing = renewing.then(renew, () => undefined);
+    // If it fails, the old note stays, and is as good for a day; what is wrong with the storage the run itself will find.
+    renewing = renewing.then(renew).catch(() => undefined);
   }, RENEW_MS).unref();
 
   async function renew(): Promise<void> {
-    try {
-      const before = name;
-      name = await putNote(storage, what, started);
-      await storage.delete(before);
-    } catch {
-      // The old note stays, and is as good for a day; what is wrong with the storage the run itself will find.
-    }
+    const before = name;
+    name = await putNote(storage, what, started);
+    await storage.delete(before);
   }
 
   return {
     get name() {
       return name;
+    },
+    async renewForGood() {
+      clearInterval(timer);
+      await renewing;
+      await renew();
     },
     async remove() {
       clearInterval(timer);
@@ -62,17 +71,24 @@ async function putNote(storage: Storage, what: string, started: string): Promise
  * Notes that a prune is at work. Throws `LockedError` where another one is. On a full disc there is no note: pruning must
  * work there above all, and two that delete the same garbage do no harm.
  */
-export async function notePruning(storage: Storage): Promise<RunningNote> {
-  const note = encodeRunning({ host: hostname(), process: process.pid, started: new Date().toISOString(), what: "prune" });
+export async function notePruning(storage: Storage): Promise<Pick<RunningNote, "remove">> {
+  const note = encodeRunning({
+    host: hostname(),
+    process: process.pid,
+    started: new Date().toISOString(),
+    what: "prune",
+  });
   for (let attempt = 1; ; attempt++) {
     try {
       if (await storage.put(PRUNE_NOTE, [note])) break;
     } catch (error) {
-      if (isDiscFull(error)) return { name: PRUNE_NOTE, remove: async () => undefined };
+      if (isDiscFull(error)) return { remove: async () => undefined };
       throw error;
     }
     const other = await readNote(storage, PRUNE_NOTE);
-    if (other !== undefined && (attempt > 1 || !isLeftBehind(other))) {
+    // It has just ended.
+    if (other === undefined) continue;
+    if (attempt > 2 || !(isLeftBehind(other) || (await isOlderThan(PRUNE_NOTE, STALE_PRUNE_MS)))) {
       throw new LockedError(
         `${storage.location} is being pruned by process ${other.process} on ${other.host} since ${other.started}`,
         { hint: 'try again when that has ended; if it did not end well, run "holdfast unlock"' },
@@ -80,7 +96,12 @@ export async function notePruning(storage: Storage): Promise<RunningNote> {
     }
     await storage.delete(PRUNE_NOTE);
   }
-  return { name: PRUNE_NOTE, remove: () => storage.delete(PRUNE_NOTE) };
+  return { remove: () => storage.delete(PRUNE_NOTE) };
+
+  async function isOlderThan(name: string, ageMs: number): Promise<boolean> {
+    const found = await storage.stat(name);
+    return found !== undefined && Date.now() - found.modifiedMs > ageMs;
+  }
 }
 
 export function isDiscFull(error: unknown): boolean {
@@ -88,18 +109,27 @@ export function isDiscFull(error: unknown): boolean {
   return code === "ENOSPC" || code === "EDQUOT";
 }
 
-/** Whoever is writing at the moment, but for pruning. Notes whose writers are certainly gone are removed. */
-export async function listRunning(storage: Storage): Promise<Running[]> {
+export interface Runs {
+  /** Whoever is writing at the moment, but for pruning. */
+  readonly running: readonly Running[];
+  /** Notes whose writers are gone. */
+  readonly leftBehind: readonly string[];
+}
+
+/** Sorts the notes that there are. Those of writers that live must not look old because this machine's clock is wrong. */
+export async function listRunning(storage: Storage): Promise<Runs> {
   const running: Running[] = [];
-  const nowMs = Date.now();
+  const leftBehind: string[] = [];
+  // The storage's clock, where pruning has just left its note.
+  const nowMs = (await storage.stat(PRUNE_NOTE))?.modifiedMs ?? Date.now();
   for await (const { name, modifiedMs } of storage.list(PREFIXES.running)) {
     if (name === PRUNE_NOTE || parseObjectName(name) === undefined) continue;
     const note = await readNote(storage, name);
     if (note === undefined) continue;
-    if (isLeftBehind(note) || nowMs - modifiedMs > STALE_NOTE_MS) await storage.delete(name);
+    if (isLeftBehind(note) || nowMs - modifiedMs > STALE_NOTE_MS) leftBehind.push(name);
     else running.push(note);
   }
-  return running;
+  return { running, leftBehind };
 }
 
 /** Removes all notes, whosever they are. Gives how many there were. */
@@ -118,7 +148,8 @@ async function readNote(storage: Storage, name: string): Promise<Running | undef
     return decodeRunning(await storage.get(name), name);
   } catch (error) {
     if (error instanceof ObjectMissingError) return undefined;
-    if (error instanceof DamagedError) return { host: "an unknown host", process: 0, started: "an unknown time", what: "?" };
+    if (error instanceof DamagedError)
+      return { host: "an unknown host", process: 0, started: "an unknown time", what: "?" };
     throw error;
   }
 }

@@ -1,0 +1,260 @@
+import { HoldfastError } from "../errors.ts";
+import type { FrameName } from "../format/pack.ts";
+import { contentIds, decodeContentList, iterateTree } from "../format/tree.ts";
+import { findSlot, forEachBlob } from "./blob-table.ts";
+import { type FrameReader, openFrameReader } from "./frame-reader.ts";
+import { createFrameWriter, type FrameWriter, type SealedFrame } from "./frame-writer.ts";
+import { type LoadedIndex, readPackBlobs } from "./index-loader.ts";
+import { createIndexWriter } from "./index-writer.ts";
+import { createPackWriter, type PackedFrame } from "./pack-writer.ts";
+import type { Repository } from "./repository.ts";
+import { openSnapshot, type SnapshotRecord } from "./snapshots.ts";
+
+/**
+ * Frees what is unused inside of frames.
+ *
+ * A frame holds many small files, and stays as long as one of them is needed. Where most of a frame is not needed any
+ * more, its needed blobs are laid into new frames, with a note that the old one stands for those. Nothing is deleted here:
+ * the old frame is then superseded for the snapshots that were looked at, and pruning condemns it in its usual way. If a
+ * snapshot comes up meanwhile that names the old frame, that stays, and the new ones are garbage for the next prune.
+ *
+ * A blob is needed if any snapshot's trees name it, whether or not another frame holds it as well: each snapshot must find
+ * all it needs in the frames of its own frame set, since others may lose theirs.
+ */
+export interface LaidAnew {
+  /** Frames that were laid anew. */
+  readonly superseded: readonly FrameName<Uint8Array>[];
+  readonly writtenBytes: number;
+}
+
+/** Frames of which less than this part is needed are laid anew. */
+const WORTHWHILE_RATIO = 0.5;
+/** Without being asked, only so many trees are read. */
+const TREES_AT_MOST = 50_000;
+
+const NOTHING: LaidAnew = { superseded: [], writtenBytes: 0 };
+
+export interface LayAnewOptions {
+  /** Indexes of everything, condemned packs left out. */
+  readonly index: LoadedIndex;
+  readonly snapshots: readonly SnapshotRecord[];
+  /** Frames that the snapshots need. */
+  readonly live: Uint8Array;
+  /** However many trees must be read for it. */
+  readonly thorough: boolean;
+  /** How many unused raw bytes are worth nothing being done. */
+  readonly ignoredBytes: number;
+  readonly onStep: (step: string) => void;
+  readonly signal?: AbortSignal | undefined;
+}
+
+export async function layAnew(repository: Repository, options: LayAnewOptions): Promise<LaidAnew> {
+  const { index, live } = options;
+  if (repository.ring.privateKey === undefined) return NOTHING;
+  let trees = 0;
+  forEachBlob(index.blobs, (_slot, frame) => {
+    if (index.frames.kindOf(frame) === "tree") trees++;
+  });
+  if (trees > TREES_AT_MOST && !options.thorough) return NOTHING;
+  options.onStep("looking for what is unused inside of frames");
+  const reader = await openFrameReader(repository, index);
+  const needed = await neededBlobs(repository, reader, options);
+  if (needed === undefined) return NOTHING;
+  const sparse = await findSparseFrames(repository, options, needed, live);
+  const wastedBytes = sparse.reduce((sum, frame) => sum + frame.wastedBytes, 0);
+  if (wastedBytes <= options.ignoredBytes) return NOTHING;
+  options.onStep(`laying ${sparse.length} frames anew`);
+  return writeAnew(repository, reader, sparse, options.signal);
+}
+
+/** Which blobs (by slot of the table) the trees of the snapshots name. Undefined where something cannot be read. */
+async function neededBlobs(
+  repository: Repository,
+  reader: FrameReader,
+  { index, snapshots, signal }: LayAnewOptions,
+): Promise<Uint8Array | undefined> {
+  const needed = new Uint8Array(index.blobs.slots);
+
+  /** True where it was not known to be needed before. */
+  function mark(id: Uint8Array): boolean {
+    const slot = findSlot(index.blobs, id);
+    if (slot < 0) throw new UnreadableError("a blob is in no index");
+    if (needed[slot] === 1) return false;
+    needed[slot] = 1;
+    return true;
+  }
+
+  async function visit(id: Uint8Array): Promise<void> {
+    if (!mark(id)) return;
+    const tree = iterateTree(await reader.readTree(id));
+    if (tree.kind === "fan") {
+      for (const part of tree.parts) await visit(part.id);
+      return;
+    }
+    const below: Uint8Array[] = [];
+    const lists: Uint8Array[] = [];
+    for (const encoded of tree.encodedEntries) {
+      contentIds(encoded, (idOffset, _length, kind) => {
+        const blob = encoded.subarray(idOffset, idOffset + 32);
+        if (kind === "tree") below.push(Uint8Array.from(blob));
+        else if (kind === "list") lists.push(Uint8Array.from(blob));
+        else mark(blob);
+      });
+    }
+    for (const list of lists) {
+      if (mark(list)) for (const blob of decodeContentList(await reader.readTree(list))) mark(blob.id);
+    }
+    for (const tree of below) await visit(tree);
+  }
+
+  try {
+    for (const snapshot of snapshots) {
+      signal?.throwIfAborted();
+      await visit(openSnapshot(repository, snapshot).sealed.root.tree);
+    }
+    return needed;
+  } catch (error) {
+    // In a damaged repository nothing is moved: `check` and `repair` come first.
+    if (error instanceof HoldfastError) return undefined;
+    throw error;
+  }
+}
+
+class UnreadableError extends HoldfastError {}
+
+interface SparseFrame {
+  /** Number in the index. */
+  readonly frame: number;
+  /** Places of the blobs that are needed. */
+  readonly places: readonly number[];
+  readonly wastedBytes: number;
+  readonly packed: PackedFrame;
+}
+
+async function findSparseFrames(
+  repository: Repository,
+  { index }: LayAnewOptions,
+  needed: Uint8Array,
+  live: Uint8Array,
+): Promise<SparseFrame[]> {
+  const { frames } = index;
+  // A first look at what the table says, so that only directories of packs with something in them are read.
+  const unneededBlobs = new Uint32Array(frames.count());
+  forEachBlob(index.blobs, (slot, frame) => {
+    if (needed[slot] === 0) unneededBlobs[frame]++;
+  });
+  const sparse: SparseFrame[] = [];
+  for (const pack of frames.packs) {
+    let isInteresting = false;
+    for (let frame = pack.firstFrame; frame < pack.firstFrame + pack.frames; frame++) {
+      isInteresting ||= live[frame] === 1 && unneededBlobs[frame] > 0;
+    }
+    if (!isInteresting) continue;
+    const { frames: stored } = await readPackBlobs(repository, pack.name.toString("hex"), pack.sizeBytes);
+    stored.forEach((packed, offset) => {
+      const frame = pack.firstFrame + offset;
+      if (live[frame] !== 1) return;
+      const places: number[] = [];
+      let totalBytes = 0;
+      let neededBytes = 0;
+      packed.lengths.forEach((lengthBytes, place) => {
+        totalBytes += lengthBytes;
+        const slot = findSlot(index.blobs, packed.ids, place * 32);
+        // What no index knows cannot be judged: it stays.
+        if (slot >= 0 && needed[slot] === 0) return;
+        places.push(place);
+        neededBytes += lengthBytes;
+      });
+      if (neededBytes >= totalBytes * WORTHWHILE_RATIO) return;
+      sparse.push({ frame, places, wastedBytes: totalBytes - neededBytes, packed });
+    });
+  }
+  return sparse;
+}
+
+/** Lays the needed blobs of frames into new ones, all durable and listed when it resolves. */
+async function writeAnew(
+  repository: Repository,
+  reader: FrameReader,
+  sparse: readonly SparseFrame[],
+  signal: AbortSignal | undefined,
+): Promise<LaidAnew> {
+  const { storage, ring } = repository;
+  const indexes = createIndexWriter(repository);
+  const packs = createPackWriter(storage, ring.repositoryId, (pack) => indexes.add(pack));
+  const superseded: FrameName<Uint8Array>[] = [];
+  for (const kind of ["data", "tree"] as const) {
+    const relay = createRelay(
+      (emit) => createFrameWriter(kind, ring, "auto", emit),
+      (frame) => {
+        superseded.push(...(frame.forwards ?? []));
+        packs.add(frame);
+      },
+    );
+    for (const { frame, places, packed } of sparse) {
+      if (packed.kind !== kind) continue;
+      signal?.throwIfAborted();
+      const { raw, blobs } = await reader.openFrame(frame);
+      const pieces = places.map((place) => ({
+        id: packed.ids.subarray(place * 32, place * 32 + 32),
+        bytes: raw.subarray(blobs.offsets[place], blobs.offsets[place] + blobs.lengths[place]),
+      }));
+      relay.move({ origin: packed.origin, number: packed.number }, pieces);
+      await packs.ready();
+    }
+    relay.finish();
+  }
+  await packs.finish();
+  await indexes.flush();
+  return { superseded, writtenBytes: packs.progress.durableBytes };
+}
+
+interface MovedFrame {
+  readonly name: FrameName<Uint8Array>;
+  /** New frames that hold a part of it. */
+  readonly targets: FrameName<Uint8Array>[];
+  complete: boolean;
+}
+
+/** Moves blobs from old frames into new ones, and notes on the last new frame of each which old ones it stands for. */
+function createRelay(
+  open: (emit: (frame: SealedFrame) => void) => FrameWriter,
+  store: (frame: SealedFrame) => void,
+): {
+  move(name: FrameName<Uint8Array>, pieces: readonly { id: Uint8Array; bytes: Uint8Array }[]): void;
+  finish(): void;
+} {
+  /** Old frames with blobs in the frame that is being filled, or waiting for a frame to carry their note. */
+  let current = new Set<MovedFrame>();
+  const writer = open((frame) => {
+    const name = { origin: frame.origin, number: frame.number };
+    const unfinished = new Set<MovedFrame>();
+    const forwards = [...current].flatMap((moved) => {
+      if (moved.complete) return [{ ...moved.name, others: moved.targets }];
+      moved.targets.push(name);
+      // It goes on in the next frame, which then must carry the note, even if nothing more of it comes.
+      unfinished.add(moved);
+      return [];
+    });
+    current = unfinished;
+    store({ ...frame, forwards });
+  });
+
+  return {
+    move(name, pieces) {
+      const moved: MovedFrame = { name, targets: [], complete: false };
+      pieces.forEach(({ id, bytes }, index) => {
+        writer.room(bytes.length).set(bytes);
+        current.add(moved);
+        // Before the frame may be sealed with its last blob in it.
+        moved.complete = index === pieces.length - 1;
+        writer.add(id, bytes.length);
+      });
+      if (pieces.length === 0) {
+        moved.complete = true;
+        current.add(moved);
+      }
+    },
+    finish: () => writer.flush(),
+  };
+}
