@@ -3,6 +3,8 @@ import { displayPath, joinRaw, type RawPath } from "../platform/raw-path.ts";
 import type { BlobReader } from "../repository/blob-reader.ts";
 import {
   type ContentBlob,
+  type DecodedTree,
+  entryName,
   iterateTree,
   type BlobId,
   type DirectoryEntry,
@@ -13,25 +15,78 @@ import {
 import { contentBatches, contentError, createBlobPlacer, dataRanges, readContentList } from "./file-layout.ts";
 import type { FilePiece, SnapshotView } from "./snapshot-view.ts";
 
-/** Recently used trees are held decoded, up to so many entries in all (some 400 bytes each). */
+/** Trees in which something was looked up are held decoded, up to so many entries in all (some 400 bytes each). */
 const HELD_ENTRIES = 20_000;
 
-type Tree =
+type HeldTree =
   | { readonly kind: "leaf"; readonly entries: readonly TreeEntry[] }
   | { readonly kind: "fan"; readonly parts: readonly FanPart[] };
+
+type Leaf = Extract<DecodedTree, { kind: "leaf" }> & {
+  /** As the fan says; undefined where the leaf is the whole directory. */
+  readonly firstName: RawPath | undefined;
+};
 
 /**
  * The view of a snapshot in a repository, from the entry of its top directory (or of any other: then that is the top).
  * Trees are read when asked for; a large directory is read part by part.
  */
 export function openSnapshotView(reader: BlobReader, top: DirectoryEntry): SnapshotView {
-  const held = new Map<string, Tree>();
+  const held = new Map<string, HeldTree>();
   let heldEntries = 0;
   let heldList: { readonly listBlob: ContentBlob; readonly blobs: readonly ContentBlob[] } | undefined;
   // Only so that errors can name the path.
   const paths = new WeakMap<DirectoryEntry, RawPath>([[top, "" as RawPath]]);
 
-  async function readTree(id: BlobId, path: RawPath): Promise<Tree> {
+  async function readTree(id: BlobId, path: RawPath): Promise<DecodedTree> {
+    return namingPath(path, async () => iterateTree(await reader.readTree(id)));
+  }
+
+  /** The leaves of a directory: one, or the parts of a large one. */
+  async function* leaves(directory: DirectoryEntry, path: RawPath): AsyncGenerator<Leaf> {
+    const tree = await readTree(directory.tree, path);
+    if (tree.kind === "leaf") {
+      yield { ...tree, firstName: undefined };
+      return;
+    }
+    for (const { id, count, firstName } of tree.parts) {
+      const part = await readTree(id, path);
+      if (part.kind !== "leaf" || part.count !== count || count === 0) throw partsError(path);
+      yield { ...part, firstName };
+    }
+  }
+
+  async function* list(directory: DirectoryEntry): AsyncGenerator<TreeEntry> {
+    const path = paths.get(directory) ?? directory.name;
+    let last = "" as RawPath;
+    for await (const leaf of leaves(directory, path)) {
+      const entries = leaf.entries[Symbol.iterator]();
+      for (let isFirst = true; ; isFirst = false) {
+        const step = nextNamingPath(entries, path);
+        if (step.done === true) break;
+        const entry = step.value;
+        if (isFirst) checkFirstName(leaf, entry.name, last, path);
+        last = entry.name;
+        if (entry.type === "directory") paths.set(entry, joinRaw(path, entry.name));
+        yield entry;
+      }
+    }
+  }
+
+  async function* listEncoded(directory: DirectoryEntry): AsyncGenerator<readonly Buffer[]> {
+    const path = paths.get(directory) ?? directory.name;
+    let last = "" as RawPath;
+    for await (const leaf of leaves(directory, path)) {
+      const entries = await namingPath(path, () => Array.from(leaf.encodedEntries));
+      if (entries.length === 0) continue;
+      checkFirstName(leaf, entryName(entries[0]), last, path);
+      last = entryName(entries[entries.length - 1]);
+      yield entries;
+    }
+  }
+
+  /** A tree, decoded whole and held, as neighbours of what is looked up in it will be looked up next. */
+  async function holdTree(id: BlobId, path: RawPath): Promise<HeldTree> {
     const key = Buffer.from(id.buffer, id.byteOffset, id.byteLength).latin1Slice();
     const known = held.get(key);
     if (known !== undefined) {
@@ -39,7 +94,11 @@ export function openSnapshotView(reader: BlobReader, top: DirectoryEntry): Snaps
       held.set(key, known);
       return known;
     }
-    const tree = await namingPath(path, async () => decodeTree(await reader.readTree(id)));
+    const decoded = await readTree(id, path);
+    const tree: HeldTree =
+      decoded.kind === "fan"
+        ? decoded
+        : { kind: "leaf", entries: await namingPath(path, () => Array.from(decoded.entries)) };
     held.set(key, tree);
     heldEntries += weightOf(tree);
     for (const [oldKey, old] of held) {
@@ -48,38 +107,6 @@ export function openSnapshotView(reader: BlobReader, top: DirectoryEntry): Snaps
       heldEntries -= weightOf(old);
     }
     return tree;
-  }
-
-  /** One part of a large directory. */
-  async function readPart(parts: readonly FanPart[], index: number, path: RawPath): Promise<readonly TreeEntry[]> {
-    const part = parts[index];
-    const leaf = await readTree(part.id, path);
-    const fits =
-      leaf.kind === "leaf" &&
-      leaf.entries.length === part.count &&
-      leaf.entries[0]?.name === part.firstName &&
-      (index + 1 === parts.length || leaf.entries[part.count - 1].name < parts[index + 1].firstName);
-    if (!fits)
-      throw new DamagedError(`/${displayPath(path)}: the tree of this folder is damaged: its parts do not fit`);
-    return leaf.entries;
-  }
-
-  async function* list(directory: DirectoryEntry): AsyncGenerator<TreeEntry> {
-    const path = paths.get(directory) ?? directory.name;
-    const tree = await readTree(directory.tree, path);
-    if (tree.kind === "leaf") {
-      yield* withPaths(tree.entries, path);
-      return;
-    }
-    for (let index = 0; index < tree.parts.length; index++)
-      yield* withPaths(await readPart(tree.parts, index, path), path);
-  }
-
-  function* withPaths(entries: readonly TreeEntry[], folder: RawPath): Generator<TreeEntry> {
-    for (const entry of entries) {
-      if (entry.type === "directory") paths.set(entry, joinRaw(folder, entry.name));
-      yield entry;
-    }
   }
 
   async function lookup(path: RawPath): Promise<TreeEntry | undefined> {
@@ -99,13 +126,15 @@ export function openSnapshotView(reader: BlobReader, top: DirectoryEntry): Snaps
   }
 
   async function lookupIn(directory: DirectoryEntry, name: RawPath, path: RawPath): Promise<TreeEntry | undefined> {
-    const tree = await readTree(directory.tree, path);
+    const tree = await holdTree(directory.tree, path);
     let entries: readonly TreeEntry[];
     if (tree.kind === "leaf") entries = tree.entries;
     else {
       const index = countUpTo(tree.parts, (part) => part.firstName <= name) - 1;
       if (index < 0) return undefined;
-      entries = await readPart(tree.parts, index, path);
+      const part = await holdTree(tree.parts[index].id, path);
+      if (part.kind !== "leaf" || part.entries[0]?.name !== tree.parts[index].firstName) throw partsError(path);
+      entries = part.entries;
     }
     const entry = entries[countUpTo(entries, (candidate) => candidate.name <= name) - 1];
     return entry?.name === name ? entry : undefined;
@@ -176,7 +205,7 @@ export function openSnapshotView(reader: BlobReader, top: DirectoryEntry): Snaps
     if (file.sizeBytes > at) yield { kind: "hole", offset: at, lengthBytes: file.sizeBytes - at };
   }
 
-  return { top, lookup, list, content, read, pieces };
+  return { top, lookup, list, listEncoded, content, read, pieces };
 }
 
 /** Content to find blobs in by their offset: where each begins. Kept with it, because it is asked for again and again. */
@@ -202,12 +231,25 @@ function pieceAt(content: readonly ContentBlob[], offset: number): { blob: Conte
   return { blob: content[low], start: starts[low] };
 }
 
-function decodeTree(bytes: Uint8Array): Tree {
-  const tree = iterateTree(bytes);
-  return tree.kind === "fan" ? tree : { kind: "leaf", entries: Array.from(tree.entries) };
+/** Steps on, putting the path before the message of what is wrong. */
+function nextNamingPath<T>(entries: Iterator<T>, path: RawPath): IteratorResult<T> {
+  try {
+    return entries.next();
+  } catch (error) {
+    throw namedError(path, error);
+  }
 }
 
-function weightOf(tree: Tree): number {
+/** The parts of a large directory have to follow each other as its fan says. */
+function checkFirstName({ firstName }: Leaf, name: RawPath, last: RawPath, path: RawPath): void {
+  if (firstName !== undefined && (name !== firstName || name <= last)) throw partsError(path);
+}
+
+function partsError(path: RawPath): DamagedError {
+  return new DamagedError(`/${displayPath(path)}: the tree of this folder is damaged: its parts do not fit`);
+}
+
+function weightOf(tree: HeldTree): number {
   return tree.kind === "leaf" ? tree.entries.length + 1 : tree.parts.length;
 }
 
@@ -224,14 +266,18 @@ function countUpTo<T>(items: readonly T[], satisfies: (item: T) => boolean): num
 }
 
 /** Puts the path before the message where storage does not hold what it should. */
-async function namingPath<T>(path: RawPath, work: () => Promise<T>): Promise<T> {
+async function namingPath<T>(path: RawPath, work: () => T | Promise<T>): Promise<T> {
   try {
     return await work();
   } catch (error) {
-    const details = { cause: error, hint: error instanceof HoldfastError ? error.hint : undefined };
-    const message = `/${displayPath(path)}: ${messageOf(error)}`;
-    if (error instanceof DamagedError) throw new DamagedError(message, details);
-    if (error instanceof ObjectMissingError) throw new ObjectMissingError(message, details);
-    throw error;
+    throw namedError(path, error);
   }
+}
+
+function namedError(path: RawPath, error: unknown): unknown {
+  const details = { cause: error, hint: error instanceof HoldfastError ? error.hint : undefined };
+  const message = `/${displayPath(path)}: ${messageOf(error)}`;
+  if (error instanceof DamagedError) return new DamagedError(message, details);
+  if (error instanceof ObjectMissingError) return new ObjectMissingError(message, details);
+  return error;
 }

@@ -17,6 +17,9 @@ export interface SnapshotView {
   /** Entries of a directory in ascending order of name. Holds no more than one part of a large directory. */
   list(directory: DirectoryEntry): AsyncIterable<TreeEntry>;
 
+  /** The same as they are stored (docs/format.md, "Entry"), for what hands them on; in batches, all views of trees. */
+  listEncoded(directory: DirectoryEntry): AsyncIterable<readonly Uint8Array[]>;
+
   /** The blobs that hold a file's data, in order and in batches; for what works with stored pieces as they are. */
   content(file: FileEntry): AsyncIterable<readonly ContentBlob[]>;
 

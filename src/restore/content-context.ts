@@ -1,8 +1,7 @@
 import { DamagedError, errnoOf, HoldfastError, messageOf, ObjectMissingError } from "../errors.ts";
-import type { ContentBlob, FileEntry } from "../format/tree.ts";
-import type { RawPath } from "../platform/raw-path.ts";
+import type { ContentBlob } from "../format/tree.ts";
 import type { FrameReader } from "../repository/frame-reader.ts";
-import type { Shortfall } from "./attributes.ts";
+import type { OnShortfall } from "./attributes.ts";
 import type { Folder, Folders } from "./folders.ts";
 import type { FrameFetcher } from "./frame-fetcher.ts";
 import type { Pump } from "./pump.ts";
@@ -18,18 +17,19 @@ export interface ContentContext {
   readonly folders: Folders;
   readonly fetcher: FrameFetcher;
   readonly secondTry: SecondTry;
-  readonly onShortfall: (path: RawPath, kind: Shortfall) => void;
   readonly onWritten: (bytes: number) => void;
 }
 
 export interface RestorableFile {
   readonly folder: Folder;
-  readonly entry: FileEntry;
-  readonly path: RawPath;
+  /** As it stands in the tree. */
+  readonly encoded: Uint8Array;
+  readonly sizeBytes: number;
   /** Other names will be linked to it. */
   readonly leaveWritable: boolean;
+  readonly onShortfall: OnShortfall;
   /** Called once. `failure` where the outcome is `failed`. */
-  readonly done: (outcome: Outcome, failure?: FileFailure) => void;
+  readonly done: (this: void, outcome: Outcome, failure?: FileFailure) => void;
 }
 
 export type FileFailure = Omit<Failure, "file">;

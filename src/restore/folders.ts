@@ -76,7 +76,7 @@ export interface Folders {
 }
 
 /** Descriptors of folders that nobody needs just now are kept up to so many. */
-const KEPT_OPEN = 128;
+const KEPT_OPEN = 64;
 
 /** `rootFd` stays the caller's. `rootEntry`: where the target itself gets attributes at the end. */
 export function createFolders(
@@ -86,6 +86,8 @@ export function createFolders(
   rules: FolderRules,
 ): Folders {
   const open = new Set<Folder>();
+  // Those of them that nobody has pinned, the one that was used last at the end.
+  const unused = new Set<Folder>();
   const root = newFolder(undefined, "" as RawPath, rootEntry);
   root.fd = rootFd;
   root.state = "open";
@@ -134,6 +136,7 @@ export function createFolders(
       const fd = rules.dryRun ? reopen(folder) : openFolderAt(parentFd, entry.name);
       folder.fd = fd;
       open.add(folder);
+      unused.add(folder);
       prepare(parent, folder, fd);
       closeUnused();
     } finally {
@@ -189,32 +192,32 @@ export function createFolders(
   }
 
   function pin(folder: Folder): number {
-    if (folder.fd >= 0) {
-      // Used last: to the end of the line of those that may be closed.
-      if (open.delete(folder)) open.add(folder);
-    } else if (!(rules.dryRun && folder.isNew)) {
+    if (folder.fd < 0 && !(rules.dryRun && folder.isNew)) {
       folder.fd = reopen(folder);
       open.add(folder);
     }
+    unused.delete(folder);
     folder.pins++;
     return folder.fd;
   }
 
   function unpin(folder: Folder): void {
     folder.pins--;
+    if (folder.pins > 0 || !open.has(folder)) return;
+    unused.add(folder);
     closeUnused();
   }
 
   function closeUnused(): void {
-    if (open.size <= KEPT_OPEN) return;
-    for (const folder of open) {
-      if (folder.pins === 0) closeFolder(folder);
-      if (open.size <= KEPT_OPEN) return;
+    for (const folder of unused) {
+      if (unused.size <= KEPT_OPEN) return;
+      closeFolder(folder);
     }
   }
 
   function closeFolder(folder: Folder): void {
     if (!open.delete(folder)) return;
+    unused.delete(folder);
     closeFd(folder.fd);
     folder.fd = -1;
   }

@@ -29,7 +29,7 @@ const RANGE_BYTES = 8 * 1024 * 1024;
 const LARGEST_RANGE_BYTES = 16 * 1024 * 1024;
 
 /** Files of more data than this are shared out between the workers. */
-const SMALL_FILE_BYTES = 8 * 1024 * 1024;
+export const SMALL_FILE_BYTES = 8 * 1024 * 1024;
 
 export function isLarge(entry: FileEntry): boolean {
   if (entry.listed === true) return true;
@@ -57,6 +57,7 @@ export async function hasLargeContent(
 export async function restoreLargeFile(
   context: ContentContext,
   file: RestorableFile,
+  entry: FileEntry,
   content: () => BlobBatches,
 ): Promise<void> {
   const { folders } = context;
@@ -65,7 +66,7 @@ export async function restoreLargeFile(
   try {
     const folderFd = folders.pin(file.folder);
     try {
-      outcome = await restorePinned(context, file, folderFd, content);
+      outcome = await restorePinned(context, file, entry, folderFd, content);
     } finally {
       folders.unpin(file.folder);
     }
@@ -78,14 +79,14 @@ export async function restoreLargeFile(
 async function restorePinned(
   context: ContentContext,
   file: RestorableFile,
+  entry: FileEntry,
   folderFd: number,
   content: () => BlobBatches,
 ): Promise<Outcome> {
   const { setup } = context;
-  const { entry, folder, leaveWritable } = file;
+  const { folder, leaveWritable, onShortfall } = file;
   const place: FilePlace = { folderFd, entry, inheritsAcl: folder.inheritsAcl, leaveWritable };
   const existing = folder.isNew ? undefined : statAtIfExists(folderFd, entry.name);
-  const onShortfall: OnShortfall = (kind) => context.onShortfall(file.path, kind);
   if (existing !== undefined) {
     if (!mayOverwrite(setup.overwrite, entry, existing)) return OUTCOME.skipped;
     const kept = await keepExisting(context, place, existing, content, onShortfall);

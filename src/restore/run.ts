@@ -8,17 +8,31 @@
 import { availableParallelism } from "node:os";
 import { derivedKeys } from "../crypto/key-ring.ts";
 import { DamagedError, errnoOf, HoldfastError, InterruptedError, messageOf, StorageError } from "../errors.ts";
-import type { DirectoryEntry, TreeEntry } from "../format/tree.ts";
+import {
+  contentIds,
+  decodeEntry,
+  type DirectoryEntry,
+  entryName,
+  type FileEntry,
+  isPlainFile,
+  type TreeEntry,
+} from "../format/tree.ts";
 import { listDirectory } from "../platform/list-directory.ts";
 import { closeFd, OPEN, openBeneath } from "../platform/open.ts";
 import { displayPath, joinRaw, type RawPath } from "../platform/raw-path.ts";
 import { statAt } from "../platform/stat.ts";
 import { currentOwnerPolicy } from "./attributes.ts";
-import { type ContentContext, createSecondTry, failureOfError, type FileFailure } from "./content-context.ts";
+import {
+  type ContentContext,
+  createSecondTry,
+  failureOfError,
+  type FileFailure,
+  type RestorableFile,
+} from "./content-context.ts";
 import { createFolders, type Folder, type Folders } from "./folders.ts";
 import { createFrameFetcher } from "./frame-fetcher.ts";
 import { createHardLinks, type HardLinks } from "./hard-links.ts";
-import { isLarge, restoreLargeFile } from "./large-file.ts";
+import { isLarge, restoreLargeFile, SMALL_FILE_BYTES } from "./large-file.ts";
 import {
   createRestoreProgress,
   type RestoreAction,
@@ -50,7 +64,7 @@ const HOPELESS: ReadonlyMap<string, string> = new Map([
 ]);
 
 const LARGE_FILES_AT_ONCE = 2;
-const BYTES_UNDER_WAY = 48 * 1024 * 1024;
+const BYTES_UNDER_WAY = 24 * 1024 * 1024;
 const MOST_WORKERS = 8;
 
 const ACTIONS: Readonly<Record<Exclude<Outcome, typeof OUTCOME.failed>, Exclude<RestoreAction, "deleted">>> = {
@@ -64,10 +78,14 @@ const ACTIONS: Readonly<Record<Exclude<Outcome, typeof OUTCOME.failed>, Exclude<
 /** Something that is no folder, and is to be restored. */
 interface Item {
   readonly folder: Folder;
-  readonly entry: Exclude<TreeEntry, DirectoryEntry>;
-  readonly path: RawPath;
-  /** Which file it is in the order of the walk; -1 for what is no file. */
+  readonly encoded: Uint8Array;
+  /** Files only: which it is in the order of the walk, and its size; -1 and 0 otherwise. */
   readonly ordinal: number;
+  readonly sizeBytes: number;
+}
+
+function pathOf({ folder, encoded }: Item): RawPath {
+  return joinRaw(folder.path, entryName(encoded));
 }
 
 export interface Run {
@@ -101,7 +119,7 @@ export function createRun(options: RestoreOptions, target: Target): Run {
     onShortfall: shortfalls.add,
     onFinished: () => progress.directories++,
   });
-  const context = createContext(options, rules, folders, shortfalls, progress);
+  const context = createContext(options, rules, folders, progress);
   const small: SmallFiles = createSmallFiles(context);
   const links: HardLinks = createHardLinks(target.fd, folders, rules);
   const largeFiles = new Set<Promise<void>>();
@@ -130,14 +148,17 @@ export function createRun(options: RestoreOptions, target: Target): Run {
   async function restoreFolder(folder: Folder, directory: DirectoryEntry): Promise<void> {
     folders.enter(folder);
     const names = new Set<string>();
-    const entries = view.list(directory)[Symbol.asyncIterator]();
+    const batches = view.listEncoded(directory)[Symbol.asyncIterator]();
     try {
       for (;;) {
-        const step = await entries.next();
+        const step = await batches.next();
         if (step.done === true) break;
-        checkGoingOn();
-        if (deleteExtra) names.add(step.value.name);
-        await stoppingAll(restoreEntry(folder, step.value));
+        for (const encoded of step.value) {
+          checkGoingOn();
+          if (deleteExtra) names.add(entryName(encoded));
+          const work = restoreEncoded(folder, encoded);
+          if (work !== undefined) await stoppingAll(work);
+        }
       }
       if (deleteExtra && folder.state === "open" && !folder.isNew) removeExtra(folder, names);
     } catch (error) {
@@ -158,10 +179,27 @@ export function createRun(options: RestoreOptions, target: Target): Run {
     }
   }
 
-  async function restoreEntry(folder: Folder, entry: TreeEntry): Promise<void> {
+  /** Resolves when there is room for more; undefined where there is. */
+  function restoreEncoded(folder: Folder, encoded: Uint8Array): Promise<void> | undefined {
+    // Most entries are plain files: those are handed on without a look inside.
+    const sizeBytes = isPlainFile(encoded) ? contentBytes(encoded) : Infinity;
+    if (sizeBytes > SMALL_FILE_BYTES) return restoreEntry(folder, encoded);
+    if (select !== undefined && !select(joinRaw(folder.path, entryName(encoded)), false).itself) return undefined;
+    const item = { folder, encoded, ordinal: ordinal++, sizeBytes };
+    if (!folders.make(folder)) return undefined;
+    progress.current = folder.path;
+    return small.add(startFile(item, undefined));
+  }
+
+  async function restoreEntry(folder: Folder, encoded: Uint8Array): Promise<void> {
+    let entry: TreeEntry;
+    try {
+      entry = decodeEntry(encoded);
+      if (!isSafeName(entry.name)) throw new DamagedError(`"${displayPath(entry.name)}" is no name for a file`);
+    } catch (error) {
+      return report(folder.path, error);
+    }
     const where = joinRaw(folder.path, entry.name);
-    if (!isSafeName(entry.name))
-      return report(where, new DamagedError(`"${displayPath(entry.name)}" is no name for a file`));
     const selected = select?.(where, entry.type === "directory") ?? { itself: true, below: true };
     if (entry.type === "directory") {
       const child = folders.child(folder, where, entry);
@@ -170,14 +208,16 @@ export function createRun(options: RestoreOptions, target: Target): Run {
       return;
     }
     if (!selected.itself) return;
-    const fileOrdinal = entry.type === "file" ? ordinal++ : -1;
+    const item: Item =
+      entry.type === "file"
+        ? { folder, encoded, ordinal: ordinal++, sizeBytes: entry.sizeBytes }
+        : { folder, encoded, ordinal: -1, sizeBytes: 0 };
     if (!folders.make(folder)) return;
     progress.current = where;
-    const item: Item = { folder, entry, path: where, ordinal: fileOrdinal };
-    await (entry.hardLink === undefined ? restoreHere(item, undefined) : restoreLinked(item));
+    await (entry.hardLink === undefined ? restoreHere(item, entry, undefined) : restoreLinked(item, entry));
   }
 
-  async function restoreLinked(item: Item): Promise<void> {
+  async function restoreLinked(item: Item, entry: FileEntry | OtherEntry): Promise<void> {
     const { folder } = item;
     let work: Promise<void> | undefined;
     let holdsFolder = true;
@@ -187,15 +227,17 @@ export function createRun(options: RestoreOptions, target: Target): Run {
     };
     folders.enter(folder);
     links.add({
-      ...item,
+      folder,
+      entry,
+      path: pathOf(item),
       restore(settled) {
         // When this is called later, nobody waits for it here any more.
-        work = stoppingAll(restoreHere(item, settled));
+        work = stoppingAll(restoreHere(item, entry, settled));
         work.catch(() => undefined);
         letGoOfFolder();
       },
       linked(outcome, error) {
-        if (outcome === OUTCOME.failed) report(item.path, error);
+        if (outcome === OUTCOME.failed) report(pathOf(item), error);
         else count(item, outcome, 0);
         letGoOfFolder();
       },
@@ -204,35 +246,47 @@ export function createRun(options: RestoreOptions, target: Target): Run {
   }
 
   /** Resolves when there is room for the next; what became of this one is told to `settled`, now or later. */
-  async function restoreHere(item: Item, settled: ((outcome: Outcome) => void) | undefined): Promise<void> {
-    const { folder, entry } = item;
-    folders.enter(folder);
-    const done = (outcome: Outcome, failure?: FileFailure): void => {
-      if (outcome === OUTCOME.failed) report(item.path, errorOf(failure));
-      else count(item, outcome, entry.type === "file" ? entry.sizeBytes : 0);
-      if (outcome !== OUTCOME.failed && outcome !== OUTCOME.skipped && item.ordinal >= 0)
-        settledFiles.add(item.ordinal);
-      settled?.(outcome);
-      folders.leave(folder);
-    };
-    if (entry.type !== "file") return restoreOtherHere(item, entry, done);
-    const file = { folder, entry, path: item.path, leaveWritable: settled !== undefined, done };
-    if (isLarge(entry)) await startLargeFile(() => restoreLargeFile(context, file, () => view.content(entry)));
+  async function restoreHere(
+    item: Item,
+    entry: FileEntry | OtherEntry,
+    settled: ((outcome: Outcome) => void) | undefined,
+  ): Promise<void> {
+    const file = startFile(item, settled);
+    if (entry.type !== "file") restoreOtherHere(file, entry);
+    else if (isLarge(entry))
+      await startLargeFile(() => restoreLargeFile(context, file, entry, () => view.content(entry)));
     else await small.add(file);
   }
 
-  function restoreOtherHere(
-    item: Item,
-    entry: OtherEntry,
-    done: (outcome: Outcome, failure?: FileFailure) => void,
-  ): void {
+  /** Holds the folder until the file is done. */
+  function startFile(item: Item, settled: ((outcome: Outcome) => void) | undefined): RestorableFile {
+    const { folder, encoded, sizeBytes, ordinal: fileOrdinal } = item;
+    folders.enter(folder);
+    return {
+      folder,
+      encoded,
+      sizeBytes,
+      leaveWritable: settled !== undefined,
+      onShortfall: (kind) => shortfalls.add(pathOf(item), kind),
+      done(outcome, failure) {
+        if (outcome === OUTCOME.failed) report(pathOf(item), errorOf(failure));
+        else count(item, outcome, sizeBytes);
+        if (outcome !== OUTCOME.failed && outcome !== OUTCOME.skipped && fileOrdinal >= 0)
+          settledFiles.add(fileOrdinal);
+        settled?.(outcome);
+        folders.leave(folder);
+      },
+    };
+  }
+
+  function restoreOtherHere({ folder, onShortfall, done }: RestorableFile, entry: OtherEntry): void {
     let outcome: Outcome;
     try {
-      const folderFd = folders.pin(item.folder);
+      const folderFd = folders.pin(folder);
       try {
-        outcome = restoreOther(item.folder, folderFd, entry, rules, (kind) => shortfalls.add(item.path, kind));
+        outcome = restoreOther(folder, folderFd, entry, rules, onShortfall);
       } finally {
-        folders.unpin(item.folder);
+        folders.unpin(folder);
       }
     } catch (error) {
       return done(OUTCOME.failed, failureOfError(error));
@@ -246,13 +300,13 @@ export function createRun(options: RestoreOptions, target: Target): Run {
     largeFiles.add(work);
   }
 
-  function count({ path, entry }: Item, outcome: Exclude<Outcome, typeof OUTCOME.failed>, sizeBytes: number): void {
+  function count(item: Item, outcome: Exclude<Outcome, typeof OUTCOME.failed>, sizeBytes: number): void {
     const action = ACTIONS[outcome];
     counts[action]++;
-    if (entry.type === "file") progress.files++;
+    if (item.ordinal >= 0) progress.files++;
     else progress.others++;
     progress.bytes += sizeBytes;
-    options.onEntry?.(path, action, sizeBytes);
+    options.onEntry?.(pathOf(item), action, sizeBytes);
   }
 
   /** Removes what is selected and not in the snapshot. */
@@ -343,7 +397,6 @@ function createContext(
   options: RestoreOptions,
   rules: OtherRules,
   folders: Folders,
-  shortfalls: Shortfalls,
   progress: RestoreProgress,
 ): ContentContext {
   const { repository, reader } = options;
@@ -362,11 +415,19 @@ function createContext(
     folders,
     fetcher: createFrameFetcher(reader, repository.storage),
     secondTry: createSecondTry(reader),
-    onShortfall: shortfalls.add,
     onWritten: (bytes) => {
       progress.writtenBytes += bytes;
     },
   };
+}
+
+/** Length of all blobs that an encoded entry names. */
+function contentBytes(encoded: Uint8Array): number {
+  let bytes = 0;
+  contentIds(encoded, (_idOffset, lengthBytes) => {
+    bytes += lengthBytes;
+  });
+  return bytes;
 }
 
 /** The decoder has refused such names already; what is written where hangs on it, so it is asked again. */

@@ -1,5 +1,5 @@
 import { createWriter, writeRaw, writtenCopy } from "../format/codec.ts";
-import { createEntryEncoder } from "../format/tree.ts";
+import { contentIds, decodeEntry, type FileEntry } from "../format/tree.ts";
 import { type ContentContext, failureOfError, type FileFailure, type RestorableFile } from "./content-context.ts";
 import { type FetchedFrames, plainBlobs } from "./frame-fetcher.ts";
 import { FILE_FLAGS, OUTCOME, type Outcome } from "./worker/messages.ts";
@@ -29,15 +29,14 @@ interface WaitingFile {
   readonly firstFrame: number;
 }
 
-const WINDOW_FILES = 4096;
-const WINDOW_BYTES = 64 * 1024 * 1024;
+const WINDOW_FILES = 1024;
+const WINDOW_BYTES = 32 * 1024 * 1024;
 const WINDOW_FOLDERS = 512;
 const BATCH_BYTES = 4 * 1024 * 1024;
-const BATCH_FILES = 512;
+const BATCH_FILES = 256;
 
 export function createSmallFiles(context: ContentContext): SmallFiles {
   const { pool, pump, folders, fetcher, secondTry } = context;
-  const encoder = createEntryEncoder();
   const running = new Set<Promise<void>>();
   let failure: { readonly error: unknown } | undefined;
   let window: WaitingFile[] = [];
@@ -48,7 +47,7 @@ export function createSmallFiles(context: ContentContext): SmallFiles {
     const waiting = prepare(file);
     if (waiting === undefined) return;
     window.push(waiting);
-    windowBytes += file.entry.sizeBytes;
+    windowBytes += file.sizeBytes;
     const isFull =
       window.length >= WINDOW_FILES || windowBytes >= WINDOW_BYTES || folders.openCount() >= WINDOW_FOLDERS;
     if (isFull) await track(handOut());
@@ -58,10 +57,10 @@ export function createSmallFiles(context: ContentContext): SmallFiles {
   function prepare(file: RestorableFile): WaitingFile | undefined {
     try {
       const blobs: number[] = [];
-      for (const { id } of file.entry.content) {
-        const { frame, place } = fetcher.locate(id);
+      contentIds(file.encoded, (idOffset) => {
+        const { frame, place } = fetcher.locate(file.encoded.subarray(idOffset, idOffset + 32));
         blobs.push(frame, place);
-      }
+      });
       // Empty files go along with those beside them.
       const firstFrame = blobs.length > 0 ? blobs[0] : lastFrame;
       lastFrame = firstFrame;
@@ -111,10 +110,20 @@ export function createSmallFiles(context: ContentContext): SmallFiles {
     lastTry: boolean,
   ): Promise<void> {
     const entries = createWriter(64 * 1024);
-    for (const { file } of batch) writeRaw(entries, encoder.encode(file.entry));
+    const offsets = new Uint32Array(batch.length);
+    const firstBlobs = new Uint32Array(batch.length);
+    let blobCount = 0;
+    for (const [index, { file, blobs: own }] of batch.entries()) {
+      offsets[index] = entries.length;
+      firstBlobs[index] = blobCount;
+      blobCount += own.length / 2;
+      writeRaw(entries, file.encoded);
+    }
     const task = {
       task: "files",
       entries: writtenCopy(entries),
+      offsets,
+      firstBlobs,
       folderFds: Int32Array.from(batch, ({ folderFd }) => folderFd),
       flags: Uint8Array.from(batch, ({ file }) => flagsOf(file)),
       blobs: Uint32Array.from(blobs),
@@ -123,7 +132,7 @@ export function createSmallFiles(context: ContentContext): SmallFiles {
     } as const;
     const done = await pool.run(task, [...fetched.transfer, task.entries.buffer as ArrayBuffer]);
     context.onWritten(done.writtenBytes);
-    for (const { file, kind } of done.shortfalls) context.onShortfall(batch[file].file.path, kind);
+    for (const { file, kind } of done.shortfalls) batch[file].file.onShortfall(kind);
     const failures = new Map(done.failures.map((told) => [told.file, told]));
     for (const [index, waiting] of batch.entries()) {
       const told = failures.get(index);
@@ -138,7 +147,8 @@ export function createSmallFiles(context: ContentContext): SmallFiles {
   }
 
   async function tryAgain(waiting: WaitingFile): Promise<void> {
-    const { content, sizeBytes } = waiting.file.entry;
+    const { encoded, sizeBytes } = waiting.file;
+    const { content } = decodeEntry(encoded) as FileEntry;
     await pump.enter(sizeBytes);
     try {
       const blobs: Awaited<ReturnType<typeof secondTry.read>>[] = [];
@@ -190,7 +200,7 @@ function* batchesOf(files: readonly WaitingFile[]): Generator<WaitingFile[]> {
       bytes = 0;
     }
     batch.push(waiting);
-    bytes += waiting.file.entry.sizeBytes;
+    bytes += waiting.file.sizeBytes;
   }
   if (batch.length > 0) yield batch;
 }

@@ -84,10 +84,15 @@ export async function verifyFiles(options: RestoreOptions, verification: Verific
 async function verifyBatch(verification: Verification, files: readonly FileToVerify[]): Promise<void> {
   const encoder = createEntryEncoder();
   const entries = createWriter(64 * 1024);
-  for (const { entry } of files) writeRaw(entries, encoder.encode(entry));
+  const offsets = new Uint32Array(files.length);
+  for (const [index, { entry }] of files.entries()) {
+    offsets[index] = entries.length;
+    writeRaw(entries, encoder.encode(entry));
+  }
   const task = {
     task: "verify",
     entries: writtenCopy(entries),
+    offsets,
     rootFd: verification.rootFd,
     paths: files.map(({ path }) => path),
   } as const;

@@ -25,10 +25,14 @@ export interface FilesTask {
   readonly number: number;
   /** Encoded tree entries, one after another. */
   readonly entries: Uint8Array;
+  /** For each file: where its entry begins. */
+  readonly offsets: Uint32Array;
   /** For each file: the descriptor of its folder, which the main thread holds open. */
   readonly folderFds: Int32Array;
   /** For each file: see `FILE_FLAGS`. */
   readonly flags: Uint8Array;
+  /** For each file: which of `blobs` is its first. */
+  readonly firstBlobs: Uint32Array;
   /** For each blob of each file, in order: which of `frames`, and its place in that. */
   readonly blobs: Uint32Array;
   readonly frames: PostedFrames;
@@ -69,6 +73,7 @@ export interface VerifyTask {
   readonly task: "verify";
   readonly number: number;
   readonly entries: Uint8Array;
+  readonly offsets: Uint32Array;
   readonly rootFd: number;
   /** Of each file, below the root. */
   readonly paths: readonly RawPath[];

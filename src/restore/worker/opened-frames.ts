@@ -2,6 +2,7 @@ import { createKeyedHash } from "../../crypto/keyed-hash.ts";
 import { DamagedError } from "../../errors.ts";
 import { openFrame, parseFrameBlobs, type FrameBlobs } from "../../format/frame.ts";
 import type { BlobId } from "../../format/tree.ts";
+import { freeMemory } from "./free-memory.ts";
 import type { PostedFrames } from "./messages.ts";
 
 /** Opens frames and takes blobs out of them; frames are held a while, as files beside each other share them. */
@@ -10,6 +11,8 @@ export interface OpenedFrames {
   blob(posted: PostedFrames, frame: number, place: number, id: BlobId): Buffer;
   /** Whether these bytes are the blob of that id. */
   isBlob(bytes: Uint8Array, id: BlobId): boolean;
+  /** Blobs given so far are done with: gives back the memory of frames that are not held any more. */
+  release(): void;
 }
 
 interface OpenedFrame {
@@ -17,12 +20,13 @@ interface OpenedFrame {
   readonly blobs: FrameBlobs;
 }
 
-const HELD_BYTES = 12 * 1024 * 1024;
+const HELD_BYTES = 8 * 1024 * 1024;
 
 export function createOpenedFrames(repositoryId: Uint8Array, dataKey: Uint8Array): OpenedFrames {
   const hash = createKeyedHash(dataKey);
   const held = new Map<string, OpenedFrame>();
   let heldBytes = 0;
+  let dropped: Buffer[] = [];
 
   function openSealed(name: string, key: Uint8Array, record: Uint8Array): OpenedFrame {
     const known = held.get(name);
@@ -40,6 +44,7 @@ export function createOpenedFrames(repositoryId: Uint8Array, dataKey: Uint8Array
       if (heldBytes <= HELD_BYTES || oldest === name) break;
       held.delete(oldest);
       heldBytes -= bytes.length;
+      dropped.push(bytes);
     }
     return opened;
   }
@@ -50,6 +55,10 @@ export function createOpenedFrames(repositoryId: Uint8Array, dataKey: Uint8Array
 
   return {
     isBlob,
+    release() {
+      for (const bytes of dropped) freeMemory(bytes);
+      dropped = [];
+    },
     blob(posted, frameNumber, place, id) {
       const frame = posted.frames[frameNumber];
       if (frame.kind === "unreadable") throw new DamagedError(frame.message);

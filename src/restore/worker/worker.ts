@@ -1,11 +1,11 @@
 /** A worker thread of a restore: opens frames, verifies blobs and writes files. Started by ../worker-pool.ts. */
 import { parentPort, workerData } from "node:worker_threads";
 import { DamagedError, errnoOf, HoldfastError, messageOf } from "../../errors.ts";
-import { readerOf } from "../../format/codec.ts";
-import { type FileEntry, readEntry } from "../../format/tree.ts";
+import { decodeEntry, type FileEntry } from "../../format/tree.ts";
 import { closeFd, OPEN, openBeneath } from "../../platform/open.ts";
 import { statFd } from "../../platform/stat.ts";
 import type { Shortfall } from "../attributes.ts";
+import { freeMemory } from "./free-memory.ts";
 import {
   type Failure,
   FILE_FLAGS,
@@ -31,9 +31,12 @@ const frames = createOpenedFrames(setup.repositoryId, setup.dataKey);
 port.on("message", (task: WorkerTask) => {
   switch (task.task) {
     case "files":
-      return port.postMessage(restoreFiles(task));
+      port.postMessage(restoreFiles(task));
+      return task.frames.chunks.forEach(freeMemory);
     case "ranges":
-      return port.postMessage(ranges(task));
+      port.postMessage(ranges(task));
+      frames.release();
+      return task.frames.chunks.forEach(freeMemory);
     case "verify":
       return port.postMessage(verifyFiles(task));
   }
@@ -44,23 +47,18 @@ function restoreFiles(task: FilesTask): TaskDone {
   const outcomes = new Uint8Array(flags.length);
   const failures: Failure[] = [];
   const shortfalls: { kind: Shortfall; file: number }[] = [];
-  const input = readerOf(task.entries, "file to restore");
   let writtenBytes = 0;
-  let firstBlob = 0;
   for (let file = 0; file < flags.length; file++) {
-    const entry = readEntry(input) as FileEntry;
-    const blobsBefore = firstBlob;
-    firstBlob += entry.content.length;
     try {
       const toRestore = {
-        entry,
+        entry: decodeEntry(task.entries, task.offsets[file]) as FileEntry,
         folderFd: folderFds[file],
         mayExist: (flags[file] & FILE_FLAGS.mayExist) !== 0,
         inheritsAcl: (flags[file] & FILE_FLAGS.inheritsAcl) !== 0,
         keepDamaged: task.keepDamaged,
         leaveWritable: (flags[file] & FILE_FLAGS.leaveWritable) !== 0,
         blob: (index: number, id: Uint8Array) => {
-          const at = (blobsBefore + index) * 2;
+          const at = (task.firstBlobs[file] + index) * 2;
           return frames.blob(task.frames, blobs[at], blobs[at + 1], id);
         },
       };
@@ -71,6 +69,7 @@ function restoreFiles(task: FilesTask): TaskDone {
       outcomes[file] = OUTCOME.failed;
       failures.push(failureOf(file, error));
     }
+    frames.release();
   }
   return { number, outcomes, failures, writtenBytes, shortfalls };
 }
@@ -101,10 +100,9 @@ function ranges(task: RangesTask): TaskDone {
 function verifyFiles(task: VerifyTask): TaskDone {
   const outcomes = new Uint8Array(task.paths.length);
   const failures: Failure[] = [];
-  const input = readerOf(task.entries, "file to verify");
   for (let file = 0; file < task.paths.length; file++) {
-    const entry = readEntry(input) as FileEntry;
     try {
+      const entry = decodeEntry(task.entries, task.offsets[file]) as FileEntry;
       const fd = openBeneath(task.rootFd, task.paths[file], OPEN.READ | OPEN.NONBLOCK);
       try {
         const stat = statFd(fd);
