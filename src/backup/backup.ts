@@ -332,6 +332,7 @@ export async function backup(options: BackupOptions): Promise<BackupResult> {
     }
   }
 
+  signal?.addEventListener("abort", reader.wake);
   try {
     for await (const batch of source.entries()) {
       throwIfStopped();
@@ -395,6 +396,7 @@ export async function backup(options: BackupOptions): Promise<BackupResult> {
     await destination.abandon();
     throw error;
   } finally {
+    signal?.removeEventListener("abort", reader.wake);
     known?.close();
     await pool.close();
   }

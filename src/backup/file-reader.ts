@@ -32,8 +32,10 @@ export interface FileReader {
   dispatch(): void;
   /** Resolves when more may be read. */
   ready(): Promise<void>;
-  /** Resolves when the next result is there. */
+  /** Resolves when the next result is there, or at `wake`. */
   progress(): Promise<void>;
+  /** Ends a wait for progress: a single file may take hours. */
+  wake(): void;
 }
 
 const BATCH_BYTES = 1024 * 1024;
@@ -212,6 +214,7 @@ export function createFileReader(pool: WorkerPool, source: Source): FileReader {
     },
     ready: () => pool.ready(),
     progress: () => new Promise((resolve) => waiting.push(resolve)),
+    wake: settled,
   };
 }
 

@@ -1,4 +1,5 @@
 /** The command `holdfast`. */
+import { InterruptedError } from "../errors.ts";
 import { commandEntries, commandGroups } from "./commands/table.ts";
 import { createLiveLines } from "./output/live-lines.ts";
 import { createOutput, type Output } from "./output/output.ts";
@@ -59,8 +60,11 @@ async function runCommand({ entry, settings, args, options }: ParsedCommand): Pr
     output.live.show([]);
     await output.flush().catch(() => undefined);
     // Whatever else failed on the way out, it was the user who ended it.
-    const report = reportError(signal.aborted ? signal.reason : error, debug);
+    const isOwnEnd = !signal.aborted || error instanceof InterruptedError;
+    const report = reportError(isOwnEnd ? error : signal.reason, debug);
     output.warning(report.text, report.json);
+    // Input that nobody closes, or a stuck connection, would keep an interrupted process alive.
+    if (signal.aborted) process.exit(report.exitCode);
     return report.exitCode;
   }
 }

@@ -5,7 +5,7 @@
  * dropped, and `closed` is called once.
  */
 import { styleText } from "node:util";
-import { errnoOf, StorageError } from "../../errors.ts";
+import { errnoOf, messageOf, StorageError } from "../../errors.ts";
 import type { LiveLines } from "./live-lines.ts";
 
 export interface OutputOptions {
@@ -30,7 +30,7 @@ export interface Output {
   line(text: string): void;
   /** One JSON value on a line, of the result. */
   jsonLine(value: unknown): void;
-  /** Raw bytes of the result. Resolves when there is room for more. */
+  /** Raw bytes of the result. Resolves when there is room for more. Throws `StorageError` where they cannot be written. */
   bytes(chunk: Uint8Array): Promise<void>;
   /** For a person who watches: on standard output, but not with `--quiet` or `--json`. */
   note(text: string): void;
@@ -39,7 +39,7 @@ export interface Output {
   /** Lines at the bottom of the terminal that change; undefined takes them away. */
   readonly live: LiveLines;
   bold(text: string): string;
-  /** Waits until everything is with the reader, or it is known that nobody reads. */
+  /** Waits until everything is with the reader, or it is known that nobody reads. Throws as `bytes`. */
   flush(): Promise<void>;
 }
 
@@ -49,14 +49,14 @@ export function createOutput(options: OutputOptions, live: LiveLines): Output {
   const { stdout, stderr, json, quiet, verbosity } = options;
   let gathered = "";
   let isClosed = false;
-  let failure: unknown;
+  let failure: StorageError | undefined;
   let flushScheduled = false;
 
   stdout.on("error", (error) => {
     if (isClosed) return;
     isClosed = true;
-    if (errnoOf(error) !== "EPIPE") failure = error;
-    options.closed();
+    if (errnoOf(error) === "EPIPE") options.closed();
+    else failure = new StorageError(`could not write to standard output: ${messageOf(error)}`, { cause: error });
   });
   // Without standard error there is nobody left to tell.
   stderr.on("error", () => undefined);
@@ -95,6 +95,7 @@ export function createOutput(options: OutputOptions, live: LiveLines): Output {
     async bytes(chunk) {
       await flushGathered();
       await write(chunk);
+      if (failure !== undefined) throw failure;
     },
     note(text) {
       if (!quiet && !json) line(text);
@@ -107,7 +108,7 @@ export function createOutput(options: OutputOptions, live: LiveLines): Output {
     bold: (text) => (options.color && stdout.isTTY ? styleText("bold", text, { stream: stdout }) : text),
     async flush() {
       await flushGathered();
-      if (failure !== undefined) throw new StorageError("could not write to standard output", { cause: failure });
+      if (failure !== undefined) throw failure;
     },
   };
 }
