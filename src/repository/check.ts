@@ -239,12 +239,9 @@ async function checkTrees(
       const { sealed } = openSnapshot(repository, snapshot);
       const { problems, neededFrames } = await checker.check(sealed.root);
       for (const message of problems) problem("error", what, message);
-      const { live } = findLiveFrames(reader.index.frames, [snapshot]);
-      const unnamed = [...neededFrames].filter((frame) => {
-        return live[frame] !== 1 && !reader.index.frames.copiesOf(frame).some((copy) => live[copy] === 1);
-      });
-      if (unnamed.length > 0) {
-        problem("error", what, `it needs ${unnamed.length} frame(s) that its frame set does not name`);
+      const unnamed = unnamedFrames(reader.index.frames, snapshot, neededFrames);
+      if (unnamed > 0) {
+        problem("error", what, `it needs ${unnamed} frame(s) that its frame set does not name`);
       }
     } catch (error) {
       if (!(error instanceof HoldfastError)) throw error;
@@ -252,6 +249,22 @@ async function checkTrees(
     }
   }
   return checker.treeCount();
+}
+
+/** How many of the frames that a snapshot needs its frame set does not name, neither as they are nor by what they stand for. */
+function unnamedFrames(frames: FrameTable, snapshot: SnapshotRecord, needed: ReadonlySet<number>): number {
+  const { live } = findLiveFrames(frames, [snapshot]);
+  const isNamed = (by: Uint8Array) => (frame: number) =>
+    [frame, ...frames.copiesOf(frame)].some((copy) => by[copy] === 1);
+  const unnamed = [...needed].filter((frame) => !isNamed(live)(frame));
+  if (unnamed.length === 0) return 0;
+  // A frame may still be there though it was laid anew, and an index may point to either.
+  const laidAnew = new Set<number>();
+  for (let frame = 0; frame < frames.count(); frame++) {
+    if (frames.forwardsOf(frames.originIndexOf(frame), frames.numberOf(frame)) !== undefined) laidAnew.add(frame);
+  }
+  const standIns = findLiveFrames(frames, [snapshot], laidAnew).live;
+  return unnamed.filter((frame) => !isNamed(standIns)(frame)).length;
 }
 
 function choosePacks(present: ReadonlyMap<string, number>, readData: ReadData): [string, number][] {
@@ -328,7 +341,8 @@ function createFrameVerifier({ id }: RepositoryConfig, ring: KeyRing | undefined
   const open = ring?.privateKey === undefined ? undefined : createBlobVerifier(id, ring, ring.privateKey);
   return (pack, frame) => {
     const record = pack.subarray(frame.offset, frame.offset + frame.length);
-    if (!checksum16(record).equals(frame.checksum)) throw new DamagedError(`frame ${frame.number} has a wrong checksum`);
+    if (!checksum16(record).equals(frame.checksum))
+      throw new DamagedError(`frame ${frame.number} has a wrong checksum`);
     if (ring === undefined) return;
     const { ids, lengths } = openBlobList(ring.indexKey, id, frame.origin, frame.number, frame.sealedBlobs);
     open?.(record, frame, ids, lengths);

@@ -1,10 +1,18 @@
 import { checksum16, createKeyedHash, sha256Hex } from "../crypto/keyed-hash.ts";
 import { DamagedError, HoldfastError, messageOf } from "../errors.ts";
-import { decodeFrameHeader, FRAME_HEADER_BYTES, type FrameHeader, openFrame, parseFrameBlobs } from "../format/frame.ts";
+import {
+  decodeFrameHeader,
+  FRAME_HEADER_BYTES,
+  type FrameHeader,
+  frameName,
+  openFrame,
+  parseFrameBlobs,
+} from "../format/frame.ts";
 import { parseObjectName, PREFIXES } from "../format/names.ts";
 import {
   decodeDirectory,
   decodeTrailer,
+  type FrameForward,
   openBlobList,
   PACK_HEADER_BYTES,
   PACK_TRAILER_BYTES,
@@ -118,7 +126,7 @@ async function salvagePacks(repository: Repository, { onProblem, onStep }: Repai
   const damaged: string[] = [];
   const indexes = createIndexWriter(repository);
   const writer = createPackWriter(storage, ring.repositoryId, (pack) => indexes.add(pack));
-  const extract = createExtractor(repository);
+  const extract = createExtractor(repository, await forwardsInIndexes(repository));
   let savedFrames = 0;
   let savedBytes = 0;
   onStep?.("reading all packs");
@@ -155,7 +163,24 @@ async function salvagePacks(repository: Repository, { onProblem, onStep }: Repai
 
 type Extractor = (pack: Buffer, packName: string) => SealedFrame[];
 
-function createExtractor(repository: Repository): Extractor {
+/** What indexes say of the frames that others stand for, by the name of the frame that carries the note. */
+async function forwardsInIndexes(repository: Repository): Promise<Map<string, readonly FrameForward[]>> {
+  const forwards = new Map<string, readonly FrameForward[]>();
+  for await (const { name } of repository.storage.list(PREFIXES.index)) {
+    try {
+      const { frames, origins } = await readIndex(repository, name);
+      for (const [frame, notes] of frames.forwards) {
+        const origin = origins.subarray(frames.originIndexes[frame] * 32, frames.originIndexes[frame] * 32 + 32);
+        forwards.set(frameName(origin, frames.numbers[frame]), notes);
+      }
+    } catch (error) {
+      if (!(error instanceof HoldfastError)) throw error;
+    }
+  }
+  return forwards;
+}
+
+function createExtractor(repository: Repository, forwards: ReadonlyMap<string, readonly FrameForward[]>): Extractor {
   const { ring } = repository;
   const { privateKey, repositoryId, indexKey } = ring;
 
@@ -179,9 +204,10 @@ function createExtractor(repository: Repository): Extractor {
     const hashes = { data: createKeyedHash(data), tree: createKeyedHash(tree) };
     const keyOf = createFrameKeys(key, repositoryId);
     const frames: SealedFrame[] = [];
-    for (let at = PACK_HEADER_BYTES; at + FRAME_HEADER_BYTES < pack.length; ) {
+    for (let at = PACK_HEADER_BYTES; at + FRAME_HEADER_BYTES < pack.length;) {
       const header = headerAt(pack, at);
-      const frame = header && open(header, Buffer.from(pack.subarray(at, at + FRAME_HEADER_BYTES + header.sealedLength)));
+      const frame =
+        header && open(header, Buffer.from(pack.subarray(at, at + FRAME_HEADER_BYTES + header.sealedLength)));
       if (frame !== undefined) frames.push(frame);
       at = frame === undefined ? nextMagic(pack, at + 1) : at + frame.record.length;
     }
@@ -206,6 +232,7 @@ function createExtractor(repository: Repository): Extractor {
           sealedBlobs: sealBlobList(indexKey, repositoryId, origin, header.number, ids, blobs.lengths),
           ids,
           lengths: blobs.lengths,
+          forwards: forwards.get(frameName(origin, header.number)),
         };
       } catch (error) {
         if (error instanceof DamagedError) return undefined;
