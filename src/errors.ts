@@ -78,6 +78,26 @@ export class WriteOnlyError extends HoldfastError {
   override readonly code = "write-only";
 }
 
+/** The other side of a connection will not do it: not allowed, over a quota, too soon. Asking again will not help. */
+export class RefusedError extends HoldfastError {
+  override readonly code = "refused";
+}
+
+/** The other side cannot do it now, but may later. */
+export class BusyError extends HoldfastError {
+  override readonly code = "busy";
+}
+
+/** The other side is not to be reached, or the connection to it broke. */
+export class ConnectionError extends HoldfastError {
+  override readonly code = "connection";
+}
+
+/** The other side does not keep to the protocol, or speaks another version of it. */
+export class ProtocolError extends HoldfastError {
+  override readonly code = "protocol";
+}
+
 /** Stopped by the user (Ctrl-C, SIGTERM). */
 export class InterruptedError extends HoldfastError {
   override readonly code = "interrupted";
