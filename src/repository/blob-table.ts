@@ -142,14 +142,18 @@ export function claimBlob(table: BlobTable, id: BlobId): Claim {
     let state = words[base + STATE];
     if (state < TAKEN) state = Atomics.load(words, base + STATE);
     if (state === FREE) {
-      if (Atomics.load(table.used, 0) >= table.capacity) return "full";
       if (Atomics.compareExchange(words, base + STATE, FREE, WRITING) !== FREE) continue;
+      // Only now, with the slot in hand: of two threads with the same blob, both must find the table full, or neither.
+      if (Atomics.load(table.used, 0) >= table.capacity) {
+        Atomics.store(words, base + STATE, FREE);
+        return "full";
+      }
+      Atomics.add(table.used, 0, 1);
       words[base] = a;
       words[base + 1] = b;
       words[base + 2] = c;
       words[base + 3] = d;
       Atomics.store(words, base + STATE, TAKEN + PENDING_FRAME);
-      Atomics.add(table.used, 0, 1);
       return "claimed";
     }
     if (state === WRITING) continue;

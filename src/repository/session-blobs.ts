@@ -1,3 +1,4 @@
+import { HoldfastError } from "../errors.ts";
 import type { BlobId } from "../format/tree.ts";
 import { type BlobTable, claimBlob, createBlobTable, frameOfBlob } from "./blob-table.ts";
 
@@ -17,10 +18,17 @@ const FIRST_TABLE_BLOBS = 1 << 14;
 const TABLES = 7;
 
 export function createSessionBlobs(base: BlobTable): SessionBlobs {
-  return {
-    base,
-    claimed: Array.from({ length: TABLES }, (_, step) => createBlobTable(FIRST_TABLE_BLOBS * 4 ** step)),
-  };
+  const claimed: BlobTable[] = [];
+  while (claimed.length < TABLES) {
+    try {
+      claimed.push(createBlobTable(FIRST_TABLE_BLOBS * 4 ** claimed.length));
+    } catch (error) {
+      // The kernel gives no address space beyond what the machine could ever hold; smaller tables do for what it can save.
+      if (!(error instanceof RangeError) || claimed.length === 0) throw error;
+      break;
+    }
+  }
+  return { base, claimed };
 }
 
 /** True where the calling thread must store the blob; false where it is stored, or another thread is at it. */
@@ -30,7 +38,9 @@ export function claimForStoring(blobs: SessionBlobs, id: BlobId): boolean {
     const claim = claimBlob(table, id);
     if (claim !== "full") return claim === "claimed";
   }
-  throw new RangeError("more new blobs in one run than its tables hold");
+  throw new HoldfastError("there is more new data than this machine's memory can keep account of in one run", {
+    hint: "save it in several runs, a part of the folders at a time: each finds what the one before has stored",
+  });
 }
 
 /** True where the blob was claimed in this run. */
