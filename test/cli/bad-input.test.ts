@@ -87,7 +87,8 @@ test("a repository of a newer format is left alone", async (t) => {
   const file = path.join(at.repository, "config");
   chmodSync(file, 0o600);
   writeFileSync(file, readFileSync(file, "utf8").replace('"format": 1', '"format": 2'));
-  for (const args of [["snapshots"], ["backup", at.source], ["prune"]]) assertFails(await at.run(args), 1, /newer/);
+  for (const args of [["snapshots"], ["backup", at.source], ["prune"]])
+    assertFails(await at.run(args), 1, /has format 2; .*\n +update Holdfast/);
 });
 
 test("a path that is not there does not keep the others from being saved, and ends with 3", async (t) => {
@@ -100,29 +101,28 @@ test("a path that is not there does not keep the others from being saved, and en
   assert.equal((await at.json(["snapshots"]))[0].length, 1);
 });
 
-test(
-  "a file that may not be read is named, and ends with 3",
-  { skip: isRoot && "root may read everything" },
-  async (t) => {
-    const at = workplace(t);
-    await at.ok(["init"]);
-    chmodSync(path.join(at.source, "a.txt"), 0);
-    assertFails(await at.run(["backup", at.source]), 3, /a\.txt.*permission denied/i);
-  },
-);
+test("a file that may not be read is named, and ends with 3", async (t) => {
+  const at = workplace(t);
+  const nobody = isRoot ? { uid: 65_534, gid: 65_534 } : {};
+  if (isRoot) await runOk("chown", ["-R", "65534:65534", at.folder]);
+  const reached = await at.run(["version"], nobody).catch(() => undefined);
+  if (reached?.status !== 0) return t.skip("the checkout lies where only root can go");
+  await at.ok(["init"], nobody);
+  chmodSync(path.join(at.source, "a.txt"), 0);
+  assertFails(await at.run(["backup", at.source], nobody), 3, /a\.txt.*permission denied/i);
+  assert.ok((await at.ok(["ls", "latest"], nobody)).includes("b.txt"));
+});
 
 test("a snapshot that is not there, or named ambiguously, is said to be so", async (t) => {
   const at = workplace(t);
   await at.ok(["init"]);
   assertFails(await at.run(["ls", "latest"]), 1, /there is no snapshot that matches/);
-  for (let number = 0; number < 17; number++) {
-    await at.ok(["backup", "--stdin", "-q"], { input: String(number) });
-  }
+  await at.ok(["backup", at.source]);
+  const [[{ id }]] = await at.json(["snapshots"]);
   assertFails(await at.run(["ls", "0123456789"]), 1, /there is no snapshot 0123456789/);
   assertFails(await at.run(["ls", "xyz"]), 1, /"xyz" is no snapshot id/);
-  const ids: string[] = (await at.json(["snapshots"]))[0].map(({ id }: { id: string }) => id);
-  const [shared] = Object.values(Object.groupBy(ids, (id) => id[0])).filter((group) => group!.length > 1);
-  assertFails(await at.run(["ls", shared![0][0]]), 1, /snapshots have ids that start with/);
+  writeFileSync(path.join(at.repository, "snapshots", `${id.slice(0, 4)}${"0".repeat(60)}`), "");
+  assertFails(await at.run(["ls", id.slice(0, 4)]), 1, /2 snapshots have ids that start with/);
 });
 
 test("restore into a folder that is not empty says so, and leaves what is not in the snapshot", async (t) => {
