@@ -37,6 +37,7 @@ export function readAhead(source: Source, entries: number): Source {
     },
     details: (entry) => source.details(entry),
     content: (entry) => source.content(entry),
+    ...(source.owners !== undefined && { owners: source.owners }),
     close: () => source.close(),
   };
 }

@@ -63,7 +63,7 @@ export interface LocalFile {
   readonly path: RawPath;
 }
 
-/** Content that arrives through the main thread, in pieces of any size. */
+/** Content that arrives through the main thread, in pieces of any size. A piece belongs to whoever takes it. */
 export interface StreamedFile {
   readonly kind: "stream";
   /** Ranges that read as zeros and are not among the pieces; ascending. */

@@ -6,6 +6,8 @@ import { rawPathFromBytes, rawPathFromText, rawPathToText, type RawPath } from "
 import { openCommandSource } from "../../source/command-source.ts";
 import { openLocalSource } from "../../source/local/local-source.ts";
 import { normaliseRoot } from "../../source/local/roots.ts";
+import { openRemoteSource, openSsh, parseRemotePlaces, splitShellCommand } from "../../source/rsync/index.ts";
+import type { RemotePlaces, RemoteSourceOptions } from "../../source/rsync/index.ts";
 import type { ReportProblem, Source } from "../../source/source.ts";
 import type { OptionValues } from "../command-spec.ts";
 import { rawArgument } from "../raw-argument.ts";
@@ -18,8 +20,13 @@ export interface ChosenSource {
   readonly paths: readonly RawPath[];
   /** Patterns as they were given, for the snapshot. */
   readonly excludes: readonly string[];
-  open(onProblem: ReportProblem): Source;
+  /** The host that it is on, where that is not this one. */
+  readonly host: string | undefined;
+  /** `previous` gives the last version of a file: a remote source then only needs what has changed in it. */
+  open(onProblem: ReportProblem, previous: PreviousContent): Source | Promise<Source>;
 }
+
+export type PreviousContent = RemoteSourceOptions["previous"];
 
 /** Throws `UsageError` where the arguments make no sense together. Reads the files that they name. */
 export function chooseSource(
@@ -31,6 +38,8 @@ export function chooseSource(
     throw new UsageError("--stdin and --stdin-from-command exclude each other");
   }
   if (options.stdin || options.stdinFromCommand) return streamSource(args, options);
+  const remote = parseRemotePlaces(args);
+  if (remote !== undefined) return remoteSource(remote, options);
   const listed = readPathLists(options);
   const paths = [...args.map(rawArgument), ...listed];
   if (paths.length === 0) {
@@ -58,6 +67,7 @@ function streamSource(args: readonly string[], options: BackupOptions): ChosenSo
   return {
     paths: [`/${fileName}` as RawPath],
     excludes: [],
+    host: undefined,
     open: () =>
       openCommandSource({
         fileName,
@@ -72,6 +82,7 @@ function localSource(paths: readonly RawPath[], options: BackupOptions, skipFold
   return {
     paths: [...new Set(paths.map((path) => `/${normaliseRoot(path).path}` as RawPath))].toSorted(),
     excludes: [...excludes, ...excludesIgnoringCase],
+    host: undefined,
     open: (onProblem) =>
       openLocalSource({
         paths,
@@ -82,6 +93,38 @@ function localSource(paths: readonly RawPath[], options: BackupOptions, skipFold
         ...(options.excludeLargerThan !== undefined && { excludeLargerThanBytes: options.excludeLargerThan }),
         excludeFolders: skipFolders.map((folder) => rawPathFromText(resolve(folder))),
         oneFileSystem: options.oneFileSystem,
+        onProblem,
+      }),
+  };
+}
+
+function remoteSource(places: RemotePlaces, options: BackupOptions): ChosenSource {
+  if (options.filesFrom.length + options.filesFromVerbatim.length + options.filesFromRaw.length > 0) {
+    throw new UsageError("lists of files are of this machine; name the places on the other host as arguments");
+  }
+  if (options.excludeCaches || options.excludeIfPresent.length > 0) {
+    throw new UsageError("folders on another host cannot be looked into before they come: use --exclude");
+  }
+  const excludes = [...options.exclude, ...options.excludeFile.flatMap(readPatterns)];
+  const excludesIgnoringCase = [...options.iexclude, ...options.iexcludeFile.flatMap(readPatterns)];
+  const shell =
+    options.rsh === undefined
+      ? openSsh({ port: options.sshPort, identityFile: options.sshIdentity })
+      : { command: splitShellCommand(options.rsh) };
+  return {
+    paths: places.paths,
+    excludes: [...excludes, ...excludesIgnoringCase],
+    host: places.host,
+    open: (onProblem, previous) =>
+      openRemoteSource({
+        places,
+        shell,
+        excludes,
+        excludesIgnoringCase,
+        excludeLargerThanBytes: options.excludeLargerThan,
+        oneFileSystem: options.oneFileSystem,
+        compress: options.compressTransfer,
+        previous,
         onProblem,
       }),
   };

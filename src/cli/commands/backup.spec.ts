@@ -1,5 +1,6 @@
 import { flag, list, text, value, valueOr, valueList, type CommandSpec } from "../command-spec.ts";
 import { moment, oneOf } from "../option-values.ts";
+import { UsageError } from "../../errors.ts";
 import { parseBytes } from "../output/format-bytes.ts";
 
 export const COMPRESSION_MODES = ["auto", "off", "fastest", "better", "max"] as const;
@@ -10,7 +11,7 @@ export const backupSpec = {
   description:
     "Only what has changed since the last snapshot of the same host and paths is read, and only what the repository does " +
     "not hold yet is stored. A run that is interrupted loses nothing: the next one goes on from there.",
-  arguments: [{ name: "[path...]", summary: "what to save", completes: "file" }],
+  arguments: [{ name: "[path...]", summary: "what to save, here or on another HOST:PATH", completes: "file" }],
   options: {
     exclude: list(
       "-e, --exclude <pattern>",
@@ -41,6 +42,12 @@ export const backupSpec = {
       completes: "file",
     }),
     filesFromRaw: list("--files-from-raw <file>", "read paths from a file, ended by NUL bytes", { completes: "file" }),
+    rsh: text("--rsh <command>", "remote shell for HOST:PATH, with its options (default: ssh)", {
+      environment: "HOLDFAST_RSH",
+    }),
+    sshPort: value("--ssh-port <port>", "port of the ssh server on HOST", parsePort),
+    sshIdentity: text("--ssh-identity <file>", "private key to log in to HOST with", { completes: "file" }),
+    compressTransfer: flag("-z, --compress-transfer", "compress what travels from HOST"),
     tag: valueList("--tag <tags>", "mark the snapshot with these tags, separated by commas", (tags) =>
       tags.split(",").map((tag) => tag.trim()),
     ),
@@ -72,9 +79,19 @@ export const backupSpec = {
       does: "saves a whole system, without other file systems and caches",
     },
     {
+      command: "holdfast -r /srv/backup backup root@example.com:/etc root@example.com:/home",
+      does: "saves folders of another host, which needs only rsync and an ssh server",
+    },
+    {
       command: "holdfast -r /srv/backup backup --stdin-filename db.sql --stdin-from-command -- pg_dump mydb",
       does: "saves what pg_dump prints; if it fails, there is no snapshot",
     },
   ],
   exitCodes: ["3  the snapshot was made, but some of the files could not be read"],
 } satisfies CommandSpec;
+
+function parsePort(text: string): number {
+  const port = Number(text);
+  if (/^[0-9]+$/.test(text) && port > 0 && port < 65_536) return port;
+  throw new UsageError(`"${text}" is no port`);
+}

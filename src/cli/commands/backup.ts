@@ -18,6 +18,7 @@ import type { Output } from "../output/output.ts";
 import { startProgress } from "../output/progress.ts";
 import { programVersion } from "../program-version.ts";
 import { reportItem } from "../report-item.ts";
+import { previousVersions } from "../previous-versions.ts";
 import { chooseSource, takesInput } from "./backup-source.ts";
 import type { backupSpec } from "./backup.spec.ts";
 
@@ -33,10 +34,11 @@ export async function run({ context, args, options }: Invocation<typeof backupSp
 
   const progress = createBackupProgress();
   const report = (problem: SourceProblem) => reportItem(output, problem.during, problem.path, problem.error);
-  const opened = chosen.open((problem) => {
+  const previous = previousVersions();
+  const opened = await chosen.open((problem) => {
     progress.problems++;
     report(problem);
-  });
+  }, previous.content);
   // Checking the password takes a while, which the walk and the start of the workers can use.
   const source = takesInput(options) ? opened : readAhead(opened, ENTRIES_AHEAD);
   if (options.force || !(await hasWalkLogs(cache))) startWorkersEarly();
@@ -49,7 +51,7 @@ export async function run({ context, args, options }: Invocation<typeof backupSp
       repository,
       source,
       paths: chosen.paths,
-      host: options.host ?? hostname(),
+      host: options.host ?? chosen.host ?? hostname(),
       tags: [...new Set(options.tag.flat().filter((tag) => tag !== ""))],
       user: userName(),
       program: `holdfast ${programVersion()}`,
@@ -65,6 +67,7 @@ export async function run({ context, args, options }: Invocation<typeof backupSp
       onEntry: output.verbosity >= 2 ? (path, change, stat) => sayEntry(output, path, change, stat) : undefined,
       onParent: (found) => {
         parent = found;
+        if (found !== undefined) previous.setParent(repository, found);
         if (found !== undefined && output.verbosity >= 1)
           output.note(`comparing with snapshot ${found.id.slice(0, 8)}`);
       },

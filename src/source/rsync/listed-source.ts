@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import type { ExtendedAttribute } from "../../format/tree.ts";
+import type { ExtendedAttribute, Hole } from "../../format/tree.ts";
 import type { FileStat, FileType } from "../../platform/file-stat.ts";
 import { joinRaw } from "../../platform/raw-path.ts";
 import type { RawPath } from "../../platform/raw-path.ts";
@@ -16,6 +16,7 @@ import type { FileOrder, WalkStep } from "./protocol/file-order.ts";
 import type { ReceiverSession } from "./protocol/receiver.ts";
 import { isAbbreviated } from "./protocol/xattr.ts";
 import type { WireAttribute } from "./protocol/xattr.ts";
+import { withoutZeroRuns } from "./sparse-pieces.ts";
 
 /** What makes a source of a list that an rsync has sent, and of the session that gives the contents. */
 export interface ListedSourceParts {
@@ -38,6 +39,8 @@ interface ListedEntry extends SourceEntry {
 }
 
 const BATCH_ENTRIES = 256;
+/** Smaller files are not searched for holes. */
+const SMALLEST_SPARSE_BYTES = 1024 * 1024;
 const LONGEST_NAME_BYTES = 255;
 
 export interface ListedSource {
@@ -102,7 +105,9 @@ export function listedSource(parts: ListedSourceParts): ListedSource {
     if (stat.sizeBytes === 0 && !mayLackAttributes) return { kind: "stream", pieces: nothing };
     const openBasis = previous === undefined ? undefined : () => previous(path);
     const transfer = session.request({ index, entry: number, path: Buffer.from(path, "latin1").toString("utf8"), openBasis });
-    return { kind: "stream", pieces: () => transfer.pieces() };
+    if (stat.sizeBytes < SMALLEST_SPARSE_BYTES) return { kind: "stream", pieces: () => transfer.pieces() };
+    const holes: Hole[] = [];
+    return { kind: "stream", holes, pieces: () => withoutZeroRuns(transfer.pieces(), holes) };
   }
 
   const owners: OwnerNames = {
@@ -179,11 +184,15 @@ function statFrom(file: ListedFile, { device, link, fingerprint }: StatExtras): 
 
 /** Far in the future: such a time is never trusted, so the file is looked at again next time. */
 const NEVER_THE_SAME = { seconds: 2 ** 40, nanoseconds: 0 };
-const RACY_SECONDS = 10;
+const RACY_SECONDS_BEFORE = 10;
+/** The host's clock may go before ours. */
+const RACY_SECONDS_AFTER = 3600;
 
 /** Whether the file may have been changed in the same second after it was listed, without a finer time to show it. */
 function isRacy(file: ListedFile, listedMs: number): boolean {
-  return !isDirectory(file.mode) && file.mtimeNanoseconds === 0 && file.mtimeSeconds > listedMs / 1000 - RACY_SECONDS;
+  if (isDirectory(file.mode) || file.mtimeNanoseconds !== 0) return false;
+  const age = listedMs / 1000 - file.mtimeSeconds;
+  return age < RACY_SECONDS_BEFORE && age > -RACY_SECONDS_AFTER;
 }
 
 function entryOf(step: WalkStep, path: RawPath, name: RawPath, stat: FileStat): ListedEntry {

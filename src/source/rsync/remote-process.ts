@@ -30,10 +30,13 @@ export interface RemoteProcess {
   readonly exited: Promise<number>;
   /** The last of what it said beside the protocol. */
   readonly complaints: () => string;
+  /** Told of each line of that. */
+  onComplaint: (line: string) => void;
   readonly kill: () => void;
 }
 
 const KEPT_COMPLAINT_BYTES = 8 * 1024;
+const LONGEST_LINE = 8 * 1024;
 
 /** Starts `words` on the host through the remote shell. */
 export function startRemote(shell: RemoteShell, login: string, words: readonly string[]): RemoteProcess {
@@ -47,8 +50,12 @@ export function startProcess(words: readonly string[]): RemoteProcess {
   const [program, ...args] = words;
   const child = spawn(program, args, { stdio: ["pipe", "pipe", "pipe"] });
   let complaints = Buffer.alloc(0);
+  let line = "";
   child.stderr.on("data", (chunk: Buffer) => {
     complaints = Buffer.concat([complaints, chunk]).subarray(-KEPT_COMPLAINT_BYTES);
+    const lines = (line + chunk.toString("utf8")).split("\n");
+    line = (lines.pop() ?? "").slice(-LONGEST_LINE);
+    for (const each of lines) remote.onComplaint(each);
   });
   child.stderr.on("error", () => undefined);
   const exited = new Promise<number>((resolve) => {
@@ -58,10 +65,12 @@ export function startProcess(words: readonly string[]): RemoteProcess {
     });
     child.on("close", (exitCode) => resolve(exitCode ?? 125));
   });
-  return {
+  const remote: RemoteProcess = {
     transport: { input: child.stdout, output: child.stdin },
     exited,
     complaints: () => complaints.toString("utf8").trim(),
+    onComplaint: () => undefined,
     kill: () => void child.kill("SIGTERM"),
   };
+  return remote;
 }

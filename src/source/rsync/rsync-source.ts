@@ -92,9 +92,11 @@ async function pull(options: RsyncSourceOptions, profile: PullProfile): Promise<
   try {
     return await openSession(options, profile, remote, channel, listedMs);
   } catch (error) {
+    // Before the remote shell is killed: how it ended by itself tells most.
+    const explained = await explain(error, options, remote, channel);
     channel.close();
     remote.kill();
-    throw await explain(error, options, remote, channel);
+    throw explained;
   }
 }
 
@@ -124,21 +126,14 @@ async function openSession(
     negotiateCompression: (options.compress ?? false) && profile === "full",
   });
   const sums = await openStrongSums(agreement.checksum, agreement.seed);
-  const said = { session: undefined as ReceiverSession | undefined, complaints: 0 };
-  channel.onText = (kind, bytes) => {
-    for (const line of bytes.toString("utf8").split("\n")) {
-      if (line.trim() === "") continue;
-      if (!isComplaint(kind)) options.onNote?.(line);
-      // Once contents are asked for, a complaint is about one of them, and told when that one is missed.
-      else if (said.session !== undefined) said.session.complained(line);
-      else if (said.complaints++ < MOST_COMPLAINTS) onProblem(problemFromComplaint(line));
-    }
-  };
+  const said = hearComplaints(options, remote, channel);
   channel.multiplexInput();
   if (agreement.protocol >= 30) channel.multiplexOutput();
   sendFilters(channel, options.filters ?? []);
   await channel.flush();
   const received = await receiveFileList(channel.input, listForm(agreement, profile), options.mostFiles ?? MOST_FILES);
+  // What rsync complains of comes on a way of its own, and may be a little late.
+  await after(COMPLAINTS_MS);
   if (received.list.count === 0) throw nothingThere(options);
   if ((received.ioErrors | channel.ioErrors) !== 0 && said.complaints === 0) {
     onProblem({ path: "" as RawPath, during: "list", error: new Error(ioErrorWords(received.ioErrors | channel.ioErrors)) });
@@ -157,6 +152,39 @@ async function openSession(
 }
 
 const MOST_COMPLAINTS = 10_000;
+const COMPLAINTS_MS = 50;
+
+interface Heard {
+  session: ReceiverSession | undefined;
+  /** How many complaints were reported as problems. */
+  complaints: number;
+}
+
+/**
+ * Reports what rsync complains of, over the protocol or on its standard error. Only what it says of a file that it was to
+ * send is kept for the moment when that file is missed.
+ */
+function hearComplaints(options: RsyncSourceOptions, remote: RemoteProcess, channel: Channel): Heard {
+  const heard: Heard = { session: undefined, complaints: 0 };
+  const complain = (line: string): void => {
+    if (heard.session !== undefined && isAboutSending(line)) heard.session.complained(line.trim());
+    else if (heard.complaints++ < MOST_COMPLAINTS) options.onProblem(problemFromComplaint(line));
+  };
+  remote.onComplaint = (line) => {
+    if (/^(?:rsync: |file has vanished: |WARNING: |cannot delete )/.test(line)) complain(line);
+    else if (line.trim() !== "") options.onNote?.(line);
+  };
+  channel.onText = (kind, bytes) => {
+    for (const line of bytes.toString("utf8").split("\n")) {
+      if (line.trim() === "") continue;
+      if (isComplaint(kind)) complain(line);
+      else options.onNote?.(line);
+    }
+  };
+  return heard;
+}
+
+const isAboutSending = (line: string): boolean => /send_files|file has vanished|read errors mapping|xattr/.test(line);
 
 function listForm(agreement: Agreement, profile: PullProfile): FileListForm {
   const full = profile === "full";
@@ -212,7 +240,7 @@ async function close(session: ReceiverSession, channel: Channel, remote: RemoteP
     await channel.end();
     await remote.exited;
   };
-  await Promise.race([goodbye().catch(() => undefined), after(GOODBYE_MS)]);
+  await within(GOODBYE_MS, goodbye().catch(() => undefined), undefined);
   session.close();
   channel.close();
   remote.kill();
@@ -220,7 +248,18 @@ async function close(session: ReceiverSession, channel: Channel, remote: RemoteP
 }
 
 function after(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms).unref());
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
+
+/** What a promise gives, or `otherwise` where it takes longer. */
+async function within<T>(ms: number, promise: Promise<T>, otherwise: T): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<T>((resolve) => {
+    timer = setTimeout(() => resolve(otherwise), ms);
+  });
+  const first = await Promise.race([promise, late]);
+  clearTimeout(timer);
+  return first;
 }
 
 /** An error of the connection, with what the other side and ssh have to say about it. */
@@ -231,7 +270,7 @@ async function explain(
   channel: Channel,
 ): Promise<unknown> {
   if (!(error instanceof RsyncFailedError) || error.rsyncExitCode !== RSYNC_EXIT.stream) return error;
-  const exitCode = await Promise.race([remote.exited, after(GOODBYE_MS).then(() => 0)]);
+  const exitCode = await within(GOODBYE_MS, remote.exited, 0);
   const where = options.remote?.login ?? "here";
   const said = remote.complaints();
   const last = said === "" ? "" : `: ${said.split("\n").slice(-3).join("; ")}`;
@@ -244,7 +283,7 @@ async function explain(
       hint: "install rsync there",
     });
   }
-  const words = exitCode === 0 ? error.message : `rsync on ${where} ended: ${rsyncExitWords(exitCode)}`;
+  const words = exitCode === 0 ? `the connection to ${where} was closed before the end` : `rsync on ${where} ended: ${rsyncExitWords(exitCode)}`;
   const Kind = channel.receivedBytes === 0 ? RefusedAtStart : RsyncFailedError;
   return new Kind(words + last, exitCode === 0 ? RSYNC_EXIT.stream : exitCode, { cause: error });
 }

@@ -27,7 +27,7 @@ const ACCESS_IS_USER = 2;
 const MOST_NAMED_ENTRIES = 8192;
 
 /** An ACL, or the number (from 0) of one that was sent before; `known` is how many there were. */
-export function readAcl(from: Cursor, known: number, mode: number, isDefault: boolean): WireAcl | number {
+export function readAcl(from: Cursor, known: number, isDefault: boolean): WireAcl | number {
   const index = from.varint();
   if (index < 0 || index > known) throw new RsyncProtocolError(`rsync protocol: there is no ACL ${index - 1}`);
   if (index > 0) return index - 1;
@@ -37,10 +37,8 @@ export function readAcl(from: Cursor, known: number, mode: number, isDefault: bo
   let mask = sent & SENT.mask ? readPermissions(from) : NOT_SENT;
   const other = sent & SENT.other ? readPermissions(from) : NOT_SENT;
   const named = sent & SENT.named ? readNamed(from) : [];
-  if (named.length > 0 && mask === NOT_SENT) {
-    mask = isDefault
-      ? named.reduce((all, entry) => all | entry.permissions, group === NOT_SENT ? 0 : group)
-      : (mode >> 3) & 7;
+  if (isDefault && named.length > 0 && mask === NOT_SENT) {
+    mask = named.reduce((all, entry) => all | entry.permissions, group === NOT_SENT ? 0 : group);
   }
   return { owner, group, mask, other, named };
 }
@@ -108,7 +106,8 @@ export function aclToXattr(acl: WireAcl, mode: number, isDefault: boolean): Buff
   for (const entry of acl.named.filter((each) => !each.isUser).sort(byId)) {
     entries.push([TAG.namedGroup, entry.permissions, entry.id]);
   }
-  if (acl.mask !== NOT_SENT) entries.push([TAG.mask, acl.mask, NO_ID]);
+  // One ACL may be that of several files of different modes: what was not sent is that of each.
+  if (acl.mask !== NOT_SENT || acl.named.length > 0) entries.push([TAG.mask, orOfMode(acl.mask, 3), NO_ID]);
   entries.push([TAG.other, orOfMode(acl.other, 0), NO_ID]);
   const value = Buffer.alloc(XATTR_HEADER_BYTES + XATTR_ENTRY_BYTES * entries.length);
   value.writeUInt32LE(XATTR_VERSION, 0);
@@ -175,8 +174,8 @@ export interface FileAcls {
 
 /** What follows an entry of the list: one ACL, and for a directory that for new files. Changes nothing in `cache`. */
 export function readFileAcls(from: Cursor, cache: AclCache, mode: number): FileAcls {
-  const access = readAcl(from, cache.access.length, mode, false);
-  return { access, default: isDirectory(mode) ? readAcl(from, cache.default.length, mode, true) : undefined };
+  const access = readAcl(from, cache.access.length, false);
+  return { access, default: isDirectory(mode) ? readAcl(from, cache.default.length, true) : undefined };
 }
 
 /** Number of an ACL that was read, after it is kept in the session's list if it is new. */

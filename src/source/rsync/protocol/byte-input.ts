@@ -73,13 +73,17 @@ export class ByteInput {
     }
   }
 
-  /** Up to `maximum` bytes as they lie, without copying, or undefined if nothing has arrived. */
+  /**
+   * Up to `maximum` bytes as they lie, without copying, or undefined if nothing has arrived. They are the taker's, who
+   * may even hand their memory to another thread if no other bytes lie in it.
+   */
   tryTake(maximum: number): Buffer | undefined {
     const cursor = this.#cursor;
     if (cursor.remaining === 0 && !this.#append()) return undefined;
     const taken = cursor.bytes.subarray(cursor.at, Math.min(cursor.at + maximum, cursor.bytes.length));
     cursor.at += taken.length;
     this.totalBytes += taken.length;
+    if (cursor.remaining === 0) cursor.clear();
     return taken;
   }
 
@@ -87,8 +91,7 @@ export class ByteInput {
   takeAll(): Buffer[] {
     const cursor = this.#cursor;
     const all = [cursor.bytes.subarray(cursor.at), ...this.#chunks];
-    cursor.bytes = Buffer.alloc(0);
-    cursor.at = 0;
+    cursor.clear();
     this.#chunks.length = 0;
     this.#queuedBytes = 0;
     return all.filter((chunk) => chunk.length > 0);

@@ -5,6 +5,8 @@ export class MoreBytesNeeded {
   static readonly signal = new MoreBytesNeeded();
 }
 
+const NOTHING = Buffer.alloc(0);
+
 /** How many bytes follow the first one of a varint, by its upper six bits (rsync's `io.c`, read_varint). */
 const EXTRA_BYTES = Uint8Array.from({ length: 64 }, (_, index) => {
   if (index < 32) return 0;
@@ -20,8 +22,13 @@ const EXTRA_BYTES = Uint8Array.from({ length: 64 }, (_, index) => {
  * run out it throws `MoreBytesNeeded`, so a decoder must not change anything before it has read all that it needs.
  */
 export class Cursor {
-  bytes: Buffer = Buffer.alloc(0);
+  bytes: Buffer = NOTHING;
   at = 0;
+
+  clear(): void {
+    this.bytes = NOTHING;
+    this.at = 0;
+  }
 
   get remaining(): number {
     return this.bytes.length - this.at;

@@ -1,0 +1,12 @@
+/** Files of hosts that have nothing but rsync and sshd: pulled from them, or pushed by them. */
+export { openRemoteSource, parseRemotePlaces } from "./remote-source.ts";
+export type { RemotePlaces, RemoteSource, RemoteSourceOptions } from "./remote-source.ts";
+export { openSsh } from "./remote-process.ts";
+export type { RemoteShell, SshOptions } from "./remote-process.ts";
+export { splitShellCommand } from "./remote-command.ts";
+export { openRsyncSource } from "./rsync-source.ts";
+export type { RsyncSource, RsyncSourceOptions, RsyncTraffic } from "./rsync-source.ts";
+export { acceptPush } from "./accept-push.ts";
+export type { PushReceiver } from "./accept-push.ts";
+export type { Basis } from "./protocol/basis.ts";
+export { RsyncFailedError, RsyncProtocolError, RsyncRefusedError } from "./protocol/rsync-error.ts";

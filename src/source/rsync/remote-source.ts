@@ -1,0 +1,83 @@
+import { UsageError } from "../../errors.ts";
+import { rawPathFromText } from "../../platform/raw-path.ts";
+import type { RawPath } from "../../platform/raw-path.ts";
+import { compileExcludes } from "../local/exclude-patterns.ts";
+import type { ReportProblem, Source } from "../source.ts";
+import { excludingSource, remoteFilters } from "./excluding-source.ts";
+import type { Basis } from "./protocol/basis.ts";
+import { normaliseRemotePath } from "./remote-command.ts";
+import { parseRemotePath } from "./remote-path.ts";
+import type { RemoteShell } from "./remote-process.ts";
+import { openRsyncSource } from "./rsync-source.ts";
+import type { RsyncTraffic } from "./rsync-source.ts";
+
+/** Places on one host, as they were named: `HOST:PATH`. */
+export interface RemotePlaces {
+  readonly login: string;
+  /** The host's name in the login. */
+  readonly host: string;
+  /** What the remote rsync is asked for. */
+  readonly wanted: readonly string[];
+  /** Where that stands in a snapshot: absolute. */
+  readonly paths: readonly RawPath[];
+}
+
+/**
+ * The places that arguments name on another host; undefined where all are local. Throws `UsageError` where there are
+ * both, or several hosts.
+ */
+export function parseRemotePlaces(args: readonly string[]): RemotePlaces | undefined {
+  const places = args.map(parseRemotePath);
+  const first = places.find((place) => place !== undefined);
+  if (first === undefined) return undefined;
+  const wanted = places.map((place, i) => {
+    if (place?.login === first.login) return normaliseRemotePath(place.path);
+    throw new UsageError(`a backup is of one host: ${args[i]} is not on ${first.login}`);
+  });
+  const isAbsolute = wanted[0].startsWith("/");
+  if (wanted.some((path) => path.startsWith("/") !== isAbsolute)) {
+    throw new UsageError("paths on another host are either all absolute, or all relative to the login's folder");
+  }
+  const paths = wanted.map((path) => rawPathFromText(isAbsolute ? path : `/${path.replace(/^\.\/?/, "")}`));
+  const host = first.login.slice(first.login.lastIndexOf("@") + 1);
+  return { login: first.login, host, wanted: [...new Set(wanted)], paths: [...new Set(paths)].toSorted() };
+}
+
+export interface RemoteSourceOptions {
+  readonly places: RemotePlaces;
+  readonly shell: RemoteShell;
+  readonly excludes: readonly string[];
+  readonly excludesIgnoringCase: readonly string[];
+  readonly excludeLargerThanBytes: number | undefined;
+  readonly oneFileSystem: boolean;
+  readonly compress: boolean;
+  /** The last version of a file, so that only what has changed in it must travel. */
+  readonly previous: (path: RawPath) => Promise<Basis | undefined>;
+  readonly onProblem: ReportProblem;
+}
+
+export interface RemoteSource extends Source {
+  readonly traffic: () => RsyncTraffic;
+}
+
+/** What another host shows through `rsync` over ssh, without what is to be left out. Errors: see `openRsyncSource`. */
+export async function openRemoteSource(options: RemoteSourceOptions): Promise<RemoteSource> {
+  const { places } = options;
+  const source = await openRsyncSource({
+    remote: { shell: options.shell, login: places.login },
+    paths: places.wanted,
+    oneFileSystem: options.oneFileSystem,
+    compress: options.compress,
+    filters: remoteFilters(options.excludes),
+    previous: options.previous,
+    onProblem: options.onProblem,
+  });
+  const exclusions = {
+    isExcluded: compileExcludes({
+      patterns: options.excludes,
+      patternsIgnoringCase: options.excludesIgnoringCase,
+    }),
+    largerThanBytes: options.excludeLargerThanBytes ?? Number.POSITIVE_INFINITY,
+  };
+  return { ...excludingSource(source, exclusions), traffic: source.traffic };
+}

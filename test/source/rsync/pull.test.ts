@@ -1,0 +1,203 @@
+import assert from "node:assert/strict";
+import { appendFileSync, mkdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
+import path from "node:path";
+import { test } from "node:test";
+import { BEYOND_RSYNC, buildAwkwardTree, scrambledBytes } from "../../support/awkward-tree.ts";
+import { assertSameForRsync } from "./same-for-rsync.ts";
+import { newHoldfast } from "../../support/holdfast.ts";
+import { run, runOk } from "../../support/run-command.ts";
+import { skipUnless } from "../../support/requirements.ts";
+import { startSshServer } from "../../support/ssh-server.ts";
+import type { SshServer } from "../../support/ssh-server.ts";
+import { temporaryFolder } from "../../support/temporary-folder.ts";
+
+const TOOLS = ["rsync", "ssh", "tar", "find", "getfattr", "setfattr", "setfacl", "lsattr", "chattr", "setcap", "mknod"];
+const skip = skipUnless({ root: true, commands: TOOLS });
+
+const rsh = (server: SshServer): string => ["ssh", ...server.clientOptions].join(" ");
+
+test("an awkward tree of another host comes back as it was, and is not sent again", { skip }, async (t) => {
+  const server = await startSshServer(t);
+  const holdfast = await newHoldfast(t);
+  const folder = temporaryFolder(t);
+  const original = path.join(folder, "original");
+  mkdirSync(original);
+  await buildAwkwardTree(original, { asRoot: true });
+  await withoutWhatRsyncCannotSend(original);
+
+  const from = ["--rsh", rsh(server), `127.0.0.1:${original}`];
+  await holdfast.ok(["backup", ...from]);
+  const target = path.join(folder, "restored");
+  await holdfast.ok(["restore", `latest:${original}`, "--target", target]);
+  await assertSameForRsync(original, target);
+
+  const summary = await holdfast.ok(["backup", "--json", ...from]);
+  assert.match(summary, /"files_changed":0/);
+  assert.match(summary, /"data_blobs":0/);
+  await holdfast.ok(["check", "--read-data"]);
+});
+
+/** Paths that are too long, and files of 100 GiB of zeros. Where holes are, and inode flags, it does not send either. */
+async function withoutWhatRsyncCannotSend(folder: string): Promise<void> {
+  for (const name of BEYOND_RSYNC) rmSync(path.join(folder, name), { recursive: true });
+  await run("chattr", ["-R", "-i", "-a", "-d", folder]);
+}
+
+test("long runs of zeros come back as holes, others as they are", { skip }, async (t) => {
+  const server = await startSshServer(t);
+  const holdfast = await newHoldfast(t);
+  const folder = temporaryFolder(t);
+  const original = path.join(folder, "original");
+  mkdirSync(original);
+  const data = scrambledBytes("data", 300_000);
+  const contents: [name: string, parts: Buffer[]][] = [
+    ["hole-first", [Buffer.alloc(2_000_000), data]],
+    ["hole-last", [data, Buffer.alloc(2_000_000)]],
+    ["only-zeros", [Buffer.alloc(3_000_000)]],
+    ["short-runs", [data, Buffer.alloc(50_000), data, Buffer.alloc(4095), data, data]],
+    ["many", [data, Buffer.alloc(140_000), data, Buffer.alloc(1_000_001), data, Buffer.alloc(1)]],
+  ];
+  for (const [name, parts] of contents) writeFileSync(path.join(original, name), Buffer.concat(parts));
+  await holdfast.ok(["backup", "--rsh", rsh(server), `127.0.0.1:${original}`]);
+  const target = path.join(folder, "restored");
+  await holdfast.ok(["restore", `latest:${original}`, "--target", target, "--sparse"]);
+  assert.equal(await runOk("rsync", ["-aHAXnic", "--delete", `${original}/`, `${target}/`]), "");
+  const { blocks } = statSync(path.join(target, "only-zeros"));
+  assert.equal(blocks, 0);
+});
+
+test("what has changed there is found, and what is gone is gone", { skip }, async (t) => {
+  const server = await startSshServer(t);
+  const holdfast = await newHoldfast(t);
+  const original = temporaryFolder(t);
+  writeFileSync(path.join(original, "kept"), "kept\n");
+  writeFileSync(path.join(original, "gone"), "gone\n");
+  writeFileSync(path.join(original, "grows"), scrambledBytes("grows", 500_000));
+  const from = ["--rsh", rsh(server), `127.0.0.1:${original}/`];
+  await holdfast.ok(["backup", ...from]);
+
+  rmSync(path.join(original, "gone"));
+  appendFileSync(path.join(original, "grows"), "more");
+  symlinkSync("kept", path.join(original, "new"));
+  const summary = JSON.parse((await holdfast.ok(["backup", "--json", ...from])).trim().split("\n").at(-1) ?? "{}");
+  assert.equal(summary.files_changed, 1);
+  assert.equal(summary.files_unmodified, 1);
+  assert.equal(summary.others_new, 1);
+  const target = path.join(temporaryFolder(t), "restored");
+  await holdfast.ok(["restore", `latest:${original}`, "--target", target]);
+  await assertSameForRsync(original, target);
+});
+
+test("what is excluded is neither saved nor sent", { skip }, async (t) => {
+  const server = await startSshServer(t);
+  const holdfast = await newHoldfast(t);
+  const original = temporaryFolder(t);
+  mkdirSync(path.join(original, "cache/deep"), { recursive: true });
+  for (const name of ["a.txt", "a.iso", "A.ISO", "cache/x", "cache/deep/y"]) writeFileSync(path.join(original, name), name);
+  writeFileSync(path.join(original, "large"), Buffer.alloc(20_000));
+  await holdfast.ok([
+    ...["backup", "--rsh", rsh(server), "--exclude", "*.iso", "--iexclude", "*.iso", "--exclude", "cache/"],
+    ...["--exclude-larger-than", "10k", `127.0.0.1:${original}`],
+  ]);
+  const listed = await holdfast.ok(["ls", `latest:${original}`]);
+  assert.deepEqual(
+    listed.split("\n").filter((line) => /a\.|iso|cache|large/i.test(line)).map((line) => path.basename(line.trim())),
+    ["a.txt"],
+  );
+});
+
+test("a file that cannot be read there is named, and the rest is saved", { skip }, async (t) => {
+  const holdfast = await newHoldfast(t);
+  const original = temporaryFolder(t);
+  writeFileSync(path.join(original, "good"), "good");
+  const here = path.join(temporaryFolder(t), "rsh");
+  writeFileSync(here, `#!/bin/sh\nshift\nexec sh -c "$*"\n`, { mode: 0o755 });
+  const result = await holdfast.run(["backup", "--rsh", here, `127.0.0.1:${original}`, `127.0.0.1:${original}/nothing`]);
+  assert.equal(result.status, 3);
+  assert.match(result.stderr, /nothing.*No such file or directory/);
+  assert.match(await holdfast.ok(["ls", "latest"]), /good/);
+});
+
+test("says in words what is wrong when a host cannot be pulled from", { skip }, async (t) => {
+  const server = await startSshServer(t);
+  const holdfast = await newHoldfast(t);
+  const cases: [args: string[], message: RegExp][] = [
+    [["--rsh", rsh(server).replace("ssh ", "ssh -oPort=1 "), "127.0.0.1:/etc"], /cannot log in to 127\.0\.0\.1 with ssh: .*Connection refused/],
+    [["--rsh", rsh(server), "127.0.0.1:/no/such/folder"], /link_stat "\/no\/such\/folder" failed: No such file or directory/],
+    [["--rsh", "/no/such/ssh", "127.0.0.1:/etc"], /could not be started/],
+    [["--rsh", "sh -c exit", "127.0.0.1:/etc"], /127\.0\.0\.1/],
+    [["--rsh", "echo", "127.0.0.1:/etc"], /does not speak rsync; it said "127\.0\.0\.1 rsync/],
+    [["127.0.0.1::module"], /rsync daemon/],
+    [["-oProxyCommand=x:/etc"].map((arg) => `./${arg}`), /not there|no such/i],
+    [["127.0.0.1:/etc", "/etc"], /one host/],
+    [["--rsh", rsh(server), "127.0.0.1:/etc/../root"], /part "\.\."/],
+  ];
+  for (const [args, message] of cases) {
+    const result = await holdfast.run(["backup", ...args]);
+    assert.notEqual(result.status, 0, args.join(" "));
+    assert.match(result.stderr, message, args.join(" "));
+    assert.doesNotMatch(result.stderr, /\n\s+at /, "no stack trace");
+  }
+});
+
+test("pulls through a forced command that allows the plainest command only", { skip }, async (t) => {
+  const server = await startSshServer(t);
+  const holdfast = await newHoldfast(t);
+  const original = temporaryFolder(t);
+  writeFileSync(path.join(original, "file"), "content");
+  const gate = path.join(temporaryFolder(t), "forced");
+  writeFileSync(
+    gate,
+    `#!/bin/sh
+case "$SSH_ORIGINAL_COMMAND" in
+  *[\\&\\(\\{\\;\\<\\\`]*) echo refused >&2; exit 1 ;;
+  "rsync --server --sender -logDtprR --numeric-ids . ${original}") exec $SSH_ORIGINAL_COMMAND ;;
+  *) echo "refused: $SSH_ORIGINAL_COMMAND" >&2; exit 1 ;;
+esac
+`,
+    { mode: 0o755 },
+  );
+  server.restrictKey(`restrict,command="${gate}"`);
+  await holdfast.ok(["backup", "--rsh", rsh(server), `127.0.0.1:${original}`]);
+  assert.equal(await holdfast.ok(["dump", "latest", `${original}/file`]), "content");
+  const refused = await holdfast.run(["backup", "--rsh", rsh(server), "127.0.0.1:/etc"]);
+  assert.equal(refused.status, 1);
+  assert.match(refused.stderr, /refused: rsync --server --sender/);
+});
+
+test("pulls through rrsync -ro", { skip: skipUnless({ root: true, commands: ["rsync", "ssh", "rrsync"] }) }, async (t) => {
+  const server = await startSshServer(t);
+  const holdfast = await newHoldfast(t);
+  const original = temporaryFolder(t);
+  mkdirSync(path.join(original, "docs"));
+  writeFileSync(path.join(original, "docs/file"), "content");
+  server.restrictKey(`restrict,command="rrsync -ro ${original}"`);
+  await holdfast.ok(["backup", "--rsh", rsh(server), "127.0.0.1:docs"]);
+  assert.equal(await holdfast.ok(["dump", "latest", "/docs/file"]), "content");
+  await holdfast.ok(["backup", "--rsh", rsh(server), "127.0.0.1:/"]);
+  assert.equal(await holdfast.ok(["dump", "latest", "/docs/file"]), "content");
+});
+
+test("sends only what has changed in a large file", { skip }, async (t) => {
+  const server = await startSshServer(t);
+  const holdfast = await newHoldfast(t);
+  const original = temporaryFolder(t);
+  const file = path.join(original, "image");
+  const content = scrambledBytes("image", 8 * 1024 * 1024);
+  writeFileSync(file, content);
+  const log = path.join(temporaryFolder(t), "bytes");
+  const counting = path.join(temporaryFolder(t), "counting-rsh");
+  writeFileSync(counting, `#!/bin/sh\n${rsh(server)} "$@" | tee /dev/stderr 2>>${log}\n`, { mode: 0o755 });
+  const from = ["--rsh", counting, `127.0.0.1:${original}`];
+  await holdfast.ok(["backup", ...from]);
+  const firstBytes = readFileSync(log).length;
+  assert.ok(firstBytes > content.length);
+  content.set(scrambledBytes("other", 4096), 3_000_000);
+  writeFileSync(file, content);
+  await holdfast.ok(["backup", ...from]);
+  const secondBytes = readFileSync(log).length - firstBytes;
+  assert.ok(secondBytes < 100_000, `${secondBytes} bytes came`);
+  const target = path.join(temporaryFolder(t), "restored");
+  await holdfast.ok(["restore", `latest:${original}`, "--target", target]);
+  await assertSameForRsync(original, target);
+});
