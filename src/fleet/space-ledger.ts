@@ -1,5 +1,5 @@
-import { decodeFrameSet } from "../format/frame-set.ts";
 import type { FrameTable } from "../repository/frame-table.ts";
+import { forEachFrameOf } from "../repository/live-frames.ts";
 import type { SnapshotRecord } from "../repository/snapshots.ts";
 
 /** What each snapshot alone keeps from being freed, snapshot after snapshot, without a key. */
@@ -17,24 +17,7 @@ export function createSpaceLedger(frames: FrameTable, snapshots: readonly Snapsh
   const users = new Uint32Array(frames.count());
   const standing = new Map(snapshots.map((snapshot) => [snapshot.id, snapshot]));
 
-  function eachFrame({ id, record }: SnapshotRecord, visit: (frame: number) => void): void {
-    const set = decodeFrameSet(record.frameSetBytes, `frame set of snapshot ${id.slice(0, 8)}`);
-    for (let number = 0; number < set.originCount; number++) {
-      const origin = frames.findOrigin(set.origins.subarray(number * 32, number * 32 + 32));
-      if (origin < 0) continue;
-      const end = frames.numbersEnd(origin);
-      for (let range = set.rangeStarts[number]; range < set.rangeStarts[number + 1]; range++) {
-        const last = Math.min(set.firsts[range] + set.counts[range], end);
-        for (let at = set.firsts[range]; at < last; at++) {
-          const frame = frames.findIn(origin, at);
-          if (frame >= 0) visit(frame);
-          else for (const forward of frames.forwardsOf(origin, at) ?? []) if (forward >= 0) visit(forward);
-        }
-      }
-    }
-  }
-
-  for (const snapshot of snapshots) eachFrame(snapshot, (frame) => users[frame]++);
+  for (const snapshot of snapshots) forEachFrameOf(frames, snapshot, (frame) => users[frame]++);
   let totalBytes = 0;
   let liveBytes = 0;
   for (let frame = 0; frame < users.length; frame++) {
@@ -51,7 +34,7 @@ export function createSpaceLedger(frames: FrameTable, snapshots: readonly Snapsh
       if (snapshot === undefined) return 0;
       standing.delete(id);
       let freedBytes = 0;
-      eachFrame(snapshot, (frame) => {
+      forEachFrameOf(frames, snapshot, (frame) => {
         if (--users[frame] === 0) freedBytes += frames.locate(frame).length;
       });
       return freedBytes;

@@ -1,7 +1,7 @@
 /** A repository as if it held the objects of one host alone, for pruning: what is copied or merged then stays one host's. */
 import { asBuffer } from "../format/codec.ts";
 import { decodeCondemned } from "../format/condemned.ts";
-import { CONFIG_NAME, parseObjectName, PREFIXES } from "../format/names.ts";
+import { parseObjectName, PREFIXES } from "../format/names.ts";
 import { decodeDirectory, decodeTrailer, PACK_TRAILER_BYTES } from "../format/pack.ts";
 import { decodeRunning } from "../format/running.ts";
 import { ObjectMissingError } from "../errors.ts";
@@ -97,8 +97,10 @@ export function objectsOf(
     delete: (name) => storage.delete(name),
     close: () => storage.close(),
     async *list(prefix) {
+      const packs = host !== undefined && prefix === PREFIXES.pack ? await catalogue.packsOf(host) : undefined;
       for await (const object of storage.list(prefix)) {
-        if (object.name === CONFIG_NAME || (await isShown(object))) yield object;
+        const shown = packs === undefined ? await isShown(object) : packs.has(parseObjectName(object.name)?.id ?? "");
+        if (shown) yield object;
       }
     },
   };
