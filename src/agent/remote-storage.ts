@@ -67,9 +67,9 @@ export interface Traffic {
 /** The first is for a line that was only shaken; then five tries, ten minutes apart. */
 export const RETRY_DELAYS_MS: readonly number[] = [5000, ...Array.from({ length: 5 }, () => 600_000)];
 
-/** What every run reads first: asked for along with the hello, so that it costs no further delay. */
+/** What every run reads first, in its order: asked for along with the hello, so that it costs no further delay. */
 const READ_FIRST: Readonly<Record<Purpose, readonly string[]>> = {
-  backup: [PREFIXES.snapshot, PREFIXES.condemned, PREFIXES.pack, PREFIXES.index],
+  backup: [PREFIXES.snapshot, PREFIXES.condemned, PREFIXES.index, PREFIXES.pack],
   read: [PREFIXES.snapshot, PREFIXES.index],
 };
 
@@ -255,10 +255,10 @@ export async function openRemoteStorage(options: RemoteStorageOptions): Promise<
 
   async function put(name: string, content: readonly Uint8Array[]): Promise<boolean> {
     checkObjectName(name);
-    early.clear();
     const sizeBytes = content.reduce((sum, part) => sum + part.length, 0);
     // The server notes the run itself, and has done so before it said hello.
     if (isNote(name)) return putNote(name, Buffer.concat(content), sizeBytes);
+    early.clear();
     const stored = await request(async ({ requester }, tries) => {
       const head = { name, sizeBytes };
       let offset = 0;

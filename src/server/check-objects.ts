@@ -2,6 +2,7 @@
  * Whether what a host offers is what it claims to be. Nothing here knows what is in storage or whose it is; everything
  * comes from a host that may be hostile. What is wrong is a `RefusedError` or `DamagedError`.
  */
+import { isDeepStrictEqual } from "node:util";
 import { checksum16 } from "../crypto/keyed-hash.ts";
 import { RefusedError } from "../errors.ts";
 import { asBuffer } from "../format/codec.ts";
@@ -61,6 +62,13 @@ function refusedPack(what: string, problem: string): RefusedError {
   return new RefusedError(`${what} is refused: ${problem}`);
 }
 
+/** Origins that a pack speaks of besides those of its frames: of frames that were laid anew. */
+export function forwardedOrigins(frames: readonly FrameLocation[]): Buffer[] {
+  return frames.flatMap(({ forwards = [] }) =>
+    forwards.flatMap(({ origin, others }) => [origin, ...others.map((other) => other.origin)]),
+  );
+}
+
 /** The frames of a pack for the catalogue. */
 export function frameSetOf(frames: readonly Pick<FrameLocation, "origin" | "number">[]): Buffer {
   const byOrigin = new Map<string, { origin: Buffer; numbers: number[] }>();
@@ -106,7 +114,8 @@ export function checkIndex(
         stored.offset === frame.offset &&
         stored.length === frame.length &&
         stored.origin.equals(frame.origin) &&
-        stored.checksum.equals(frame.checksum);
+        stored.checksum.equals(frame.checksum) &&
+        isDeepStrictEqual(stored.forwards, frame.forwards);
       if (!agrees) throw refusedIndex(`it is wrong about ${frameName(frame.origin, frame.number)}`);
       const key = `${frame.origin.latin1Slice()}${frame.number}`;
       const blobs = openBlobList(indexKey, repositoryId, stored.origin, stored.number, stored.sealedBlobs);

@@ -19,6 +19,7 @@ import {
   checkName,
   checkPack,
   checkSnapshot,
+  forwardedOrigins,
   type DirectoryOfPack,
   frameSetOf,
   refusedSnapshot,
@@ -33,8 +34,15 @@ export interface GuardedSession {
   readonly purpose: "backup" | "read";
   /** The time that its snapshot must bear. */
   readonly startedMs: number;
-  /** Whether the note of the run, which keeps pruning off, has stood since the session began. */
+  /** Makes sure that a note of the run stands, which keeps pruning off, and goes on standing while it commits. */
+  renewNote(): Promise<void>;
+  /** Whether that note still stands. */
   noteStands(): Promise<boolean>;
+  /**
+   * Packs that were condemned already when the note began to stand: they may go at any moment. What is condemned since
+   * stays as long as the note does, and then if a snapshot needs it (docs/decisions/0004-pruning-without-a-lock.md).
+   */
+  doomed(): ReadonlySet<string>;
   /** Told of each snapshot that is committed. */
   readonly onCommit?: ((snapshot: CommittedRecord) => void) | undefined;
 }
@@ -267,6 +275,11 @@ export function guardedStorage(guard: AccountGuard, host: AdmittedHost, session:
 
   async function putPack(id: string, bytes: Buffer): Promise<boolean> {
     const frames = checkPack(id, bytes, repositoryId, indexKey);
+    for (const origin of forwardedOrigins(frames)) {
+      // Else a host could say what became of another's frames.
+      if ((await catalogue.ownerOfOrigin(origin)) === host.name) continue;
+      throw new RefusedError(`pack ${id.slice(0, 16)}… is refused: it speaks of frames that are not this host's`);
+    }
     await account.verifyPack?.({ id, bytes });
     // Noted before it is stored: a pack that nobody owns would be in the way of whoever made it.
     await catalogue.addPack(host.name, { id, sizeBytes: bytes.length, frames: frameSetOf(frames) });
@@ -307,12 +320,14 @@ export function guardedStorage(guard: AccountGuard, host: AdmittedHost, session:
     const { signingKeys } = host;
     const record = checkSnapshot(bytes, { host: host.name, repositoryId, signingKeys, startedMs });
     await requireInterval(id);
-    await requireFrames(record.frameSetBytes);
+    // With a note that is certainly there, pruning that has not condemned a pack by now will not delete it.
+    await session.renewNote();
+    await requireFrames(record.frameSetBytes, session.doomed());
     const stored = await storage.put(name, [bytes]);
-    // The same argument as for a backup at hand: docs/decisions/0004-pruning-without-a-lock.md.
+    // As for a backup at hand: docs/decisions/0004-pruning-without-a-lock.md.
     if (!(await session.noteStands())) {
       try {
-        await requireFrames(record.frameSetBytes);
+        await requireFrames(record.frameSetBytes, await guard.condemned());
       } catch (error) {
         await storage.delete(name);
         throw error;
@@ -332,12 +347,11 @@ export function guardedStorage(guard: AccountGuard, host: AdmittedHost, session:
     requireLater(session.startedMs, latestMs, host.minimumIntervalMs);
   }
 
-  async function requireFrames(frames: Uint8Array): Promise<void> {
-    const condemned = await guard.condemned();
+  async function requireFrames(frames: Uint8Array, doomed: ReadonlySet<string>): Promise<void> {
     const present = await listings.list(PREFIXES.pack);
     const ranges = createFrameRanges();
     for (const pack of (await catalogue.packsOf(host.name)).values()) {
-      if (!condemned.has(pack.id) && present.has(packObjectName(pack.id))) ranges.add(pack.frames);
+      if (!doomed.has(pack.id) && present.has(packObjectName(pack.id))) ranges.add(pack.frames);
     }
     const missingFrames = ranges.missing(frames, "its frame set");
     if (missingFrames === 0) return;

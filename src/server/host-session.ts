@@ -54,7 +54,8 @@ export async function serveHost(connection: Connection, hostName: string, option
       });
       connection.send({ kind: "hello", json });
       const calls = { host: host.name, uploads: options.uploads, count: session.count };
-      await answerRequests(connection, messages, (request) => answer(request, session.storage, calls), options);
+      const answerInTurn = createAnswerer(session.storage, calls);
+      await answerRequests(connection, messages, answerInTurn, options);
     } catch (error) {
       problem = error;
     }
@@ -95,8 +96,22 @@ export interface StorageCallOptions {
 /** How much of an object is in memory at once on its way out. */
 const READ_BYTES = 1024 * 1024;
 
-/** Answers one request from a storage. */
-export async function answer(
+/** Answers the requests of one connection from a storage. */
+export function createAnswerer(
+  storage: ServedStorage,
+  options: StorageCallOptions,
+): (request: IncomingRequest) => Promise<void> {
+  let lists: Promise<unknown> = Promise.resolve();
+  return (request) => {
+    if (request.method !== METHODS.list) return answer(request, storage, options);
+    // One after another, as whoever asks for several may rest on their order: condemned packs before packs.
+    const turn = lists.then(() => answer(request, storage, options));
+    lists = turn.catch(() => undefined);
+    return turn;
+  };
+}
+
+async function answer(
   request: IncomingRequest,
   storage: ServedStorage,
   options: StorageCallOptions,

@@ -76,9 +76,8 @@ interface Session {
   readonly content: TicketContent;
   readonly report: { -readonly [Field in keyof SessionReport]: SessionReport[Field] };
   readonly storage: GuardedStorage;
-  readonly note: RunningNote | undefined;
+  note: RunningNote | undefined;
   noteTimer: NodeJS.Timeout | undefined;
-  noteRemoved: boolean;
   connection: Connection | undefined;
   linger: NodeJS.Timeout | undefined;
 }
@@ -105,7 +104,15 @@ export function createHostSessions(
     const { purpose, program } = hello;
     const { startedMs, sessionId } = content;
     // Durable before anything that the agent is told: pruning sees it, or the agent sees what is condemned.
-    const note = purpose === "backup" ? await noteRunning(host.account.storage, `backup of ${host.name}`) : undefined;
+    const guard = guardOf(host.account);
+    const note = purpose === "backup" ? await writeNote(host) : undefined;
+    let doomed: ReadonlySet<string> = new Set();
+    try {
+      if (note !== undefined) doomed = await guard.condemned();
+    } catch (error) {
+      await note?.remove().catch(() => undefined);
+      throw error;
+    }
     const report: Session["report"] = {
       host: host.name,
       sessionId: sessionId.toString("hex"),
@@ -121,14 +128,19 @@ export function createHostSessions(
       report,
       note,
       noteTimer: undefined,
-      noteRemoved: note === undefined,
       connection: undefined,
       linger: undefined,
-      storage: guardedStorage(guardOf(host.account), host, {
+      storage: guardedStorage(guard, host, {
         purpose,
         startedMs,
+        async renewNote() {
+          if (session.note !== undefined) return session.note.renewForGood();
+          session.note = await writeNote(host);
+          doomed = await guard.condemned();
+        },
+        doomed: () => doomed,
         noteStands: async () =>
-          !session.noteRemoved && note !== undefined && (await host.account.storage.stat(note.name)) !== undefined,
+          session.note !== undefined && (await host.account.storage.stat(session.note.name)) !== undefined,
         onCommit: (snapshot) => {
           report.snapshot = snapshot.id;
           observer.committed?.(report, snapshot);
@@ -141,11 +153,11 @@ export function createHostSessions(
   }
 
   async function removeNote(session: Session): Promise<void> {
-    if (session.noteRemoved) return;
-    session.noteRemoved = true;
+    const { note } = session;
+    session.note = undefined;
     clearTimeout(session.noteTimer);
     try {
-      await session.note?.remove();
+      await note?.remove();
     } catch (error) {
       // It stays for a day, and makes pruning wait; what is wrong with the storage others will tell.
       observer.fault?.(session.report.host, error);
@@ -230,6 +242,10 @@ export function createHostSessions(
       await Promise.all(sessions.map(end));
     },
   };
+}
+
+function writeNote(host: AdmittedHost): Promise<RunningNote> {
+  return noteRunning(host.account.storage, `backup of ${host.name}`);
 }
 
 function busy(host: AdmittedHost): BusyError {

@@ -1,5 +1,5 @@
 /** A server for tests that serves a storage as it is, without anybody's rules, over channels in memory. */
-import { answer } from "../../src/server/host-session.ts";
+import { createAnswerer } from "../../src/server/host-session.ts";
 import { openIncomingUploads } from "../../src/server/incoming-uploads.ts";
 import type { Storage } from "../../src/storage/storage.ts";
 import { type ByteChannel, openConnection } from "../../src/wire/connection.ts";
@@ -27,9 +27,10 @@ export async function serveStorage(storage: Storage, uploadFolder: string): Prom
     const now = Date.now();
     const hello = { version: VERSION, program: "test", host: "web1", ticket: "t", startedMs: now, nowMs: now };
     connection.send({ kind: "hello", json: encodeHello(hello) });
+    const answer = createAnswerer(storage, { host: "web1", uploads });
     await answerRequests(connection, messages, (request) => {
       requests.push(request.method);
-      return answer(request, storage, { host: "web1", uploads });
+      return answer(request);
     });
   }
 

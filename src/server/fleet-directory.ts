@@ -1,0 +1,211 @@
+/** The fleet as sessions of hosts see it: whom to let in, how much they may store, and what is told of their runs. */
+import { randomBytes } from "node:crypto";
+import { existsSync, readFileSync } from "node:fs";
+import path from "node:path";
+import { messageOf, RefusedError, UsageError } from "../errors.ts";
+import { discSpace, findAccount, type Account as FleetAccount } from "../fleet/accounts.ts";
+import { admitBackup, limitReached, type MeasureSpace, type Permit } from "../fleet/admission.ts";
+import { noteSnapshot } from "../fleet/catalogue.ts";
+import type { Database } from "../fleet/database/open.ts";
+import { findHost, type Host } from "../fleet/hosts.ts";
+import { findPolicy } from "../fleet/policies.ts";
+import { beginRun, endRun, logRun } from "../fleet/runs.ts";
+import { writeFileDurably } from "../fleet/write-file.ts";
+import type { Repository } from "../repository/repository.ts";
+import { readSnapshot } from "../repository/snapshots.ts";
+import { createFleetCatalogue } from "./fleet-catalogue.ts";
+import type { Account, HostDirectory } from "./host-directory.ts";
+import type { SessionObserver, SessionReport } from "./host-sessions.ts";
+import type { CommittedRecord } from "./guarded-storage.ts";
+import type { Log } from "./log.ts";
+
+export interface FleetDirectoryOptions {
+  readonly database: Database;
+  readonly dataFolder: string;
+  readonly repositoryOf: (account: FleetAccount) => Promise<Repository>;
+  readonly nowMs: () => number;
+  readonly log: Log;
+  readonly measure?: MeasureSpace;
+}
+
+export interface FleetDirectory extends HostDirectory {
+  readonly observer: SessionObserver;
+  /** Backups under way, by account. */
+  runningBackups(account: string): number;
+  /** Resolves when all that was observed so far is in the database. */
+  settled(): Promise<void>;
+}
+
+interface OpenRun {
+  readonly host: Host;
+  readonly runId: Promise<number>;
+  /** What may be stored, once that was asked for. */
+  permit: Promise<Permit> | undefined;
+  takenBytes: number;
+  committed: CommittedRecord | undefined;
+}
+
+export function createFleetDirectory(options: FleetDirectoryOptions): FleetDirectory {
+  const { database, nowMs, log, measure = discSpace } = options;
+  const accounts = new Map<string, Promise<Account>>();
+  const runs = new Map<string, OpenRun>();
+  const hosts = new Map<string, Host>();
+  const ticketKey = keptSecret(path.join(options.dataFolder, "ticket.key"));
+  let noted: Promise<unknown> = Promise.resolve();
+
+  /** One after another, in the order in which things happened. */
+  function note(work: () => Promise<unknown>): void {
+    noted = noted.then(work).catch((error: unknown) => log("error", `a run could not be recorded: ${messageOf(error)}`));
+  }
+
+  function accountOf(name: string): Promise<Account> {
+    let account = accounts.get(name);
+    if (account === undefined) {
+      account = openAccount(name);
+      accounts.set(name, account);
+      account.catch(() => accounts.delete(name));
+    }
+    return account;
+  }
+
+  async function openAccount(name: string): Promise<Account> {
+    const account = await findAccount(database, name);
+    const repository = await options.repositoryOf(account);
+    return {
+      storage: repository.storage,
+      repositoryId: repository.config.id,
+      indexKey: repository.ring.indexKey,
+      ticketKey,
+      catalogue: createFleetCatalogue(database, account.id, async (_host, id) => {
+        await noteSnapshot(database, account.id, await readSnapshot(repository, id));
+      }),
+      admit: (host, bytes) => admit(account, host, bytes),
+    };
+  }
+
+  /** All that a run sends counts, also what is dropped again: a host that sends rubbish uses up what it may store. */
+  async function admit(account: FleetAccount, hostName: string, bytes: number): Promise<() => void> {
+    const run = runs.get(hostName);
+    if (run === undefined) throw new RefusedError("nothing may be stored outside of a run");
+    run.permit ??= admitBackup(database, run.host, nowMs(), measure);
+    const permit = await run.permit;
+    const space = measure(account);
+    // Others store at the same time.
+    const isFull = space !== undefined && space.freeBytes - bytes < space.totalBytes * 0.01;
+    if (isFull) throw limitReached(run.host, { allowedBytes: 0, limitedBy: "free space" });
+    if (run.takenBytes + bytes > permit.allowedBytes) throw limitReached(run.host, permit);
+    run.takenBytes += bytes;
+    return () => undefined;
+  }
+
+  async function endOf(run: OpenRun, report: SessionReport): Promise<void> {
+    const { committed } = run;
+    const id = await run.runId;
+    if (committed === undefined) {
+      const error = report.problem ?? "the host ended the run without a snapshot";
+      await endRun(database, id, { state: "failed", storedBytes: report.receivedBytes, error }, nowMs());
+      log("warning", "a run failed", { host: report.host, run: id, error });
+      return;
+    }
+    const { open } = committed.record;
+    const usualLimitBytes = (await run.permit)?.usualLimitBytes ?? Infinity;
+    const suddenGrowth = report.receivedBytes > usualLimitBytes;
+    await endRun(
+      database,
+      id,
+      {
+        state: open.complete ? "succeeded" : "incomplete",
+        snapshot: committed.id,
+        files: open.files,
+        sizeBytes: open.sizeBytes,
+        addedBytes: open.addedBytes,
+        // As the server counted it, whatever the host says.
+        storedBytes: report.receivedBytes,
+        suddenGrowth,
+      },
+      nowMs(),
+    );
+    await database
+      .updateTable("hosts")
+      .set((row) => ({ used_bytes: row("used_bytes", "+", report.receivedBytes) }))
+      .where("id", "=", run.host.id)
+      .execute();
+    log(suddenGrowth ? "warning" : "info", suddenGrowth ? "a run stored far more than usual" : "a run succeeded", {
+      host: report.host,
+      run: id,
+      snapshot: committed.id,
+      storedBytes: report.receivedBytes,
+    });
+  }
+
+  const observer: SessionObserver = {
+    began(report) {
+      const host = hosts.get(report.host);
+      if (report.purpose !== "backup" || host === undefined) return;
+      const runId = beginRun(database, host.id, report.startedMs);
+      runs.set(report.host, { host, runId, permit: undefined, takenBytes: 0, committed: undefined });
+      note(async () => logRun(database, await runId, "info", `the run began: ${report.program}`, nowMs()));
+    },
+    committed(report, record) {
+      const run = runs.get(report.host);
+      if (run !== undefined) run.committed = record;
+    },
+    ended(report) {
+      const run = runs.get(report.host);
+      if (report.purpose !== "backup" || run === undefined) return;
+      runs.delete(report.host);
+      note(() => endOf(run, report));
+    },
+    fault(host, error) {
+      log("error", `a fault of the server in a session: ${messageOf(error)}`, {
+        host,
+        stack: error instanceof Error ? error.stack : undefined,
+      });
+    },
+  };
+
+  return {
+    observer,
+    async admitHost(name) {
+      const host = await knownHost(database, name);
+      if (host.state !== "active" || host.keys === undefined) {
+        throw new RefusedError(`the host "${host.name}" may not connect: it is ${host.state}`, {
+          hint: "an administrator of the server can change that",
+        });
+      }
+      const { minimumIntervalMinutes } = await findPolicy(database, host.policy);
+      hosts.set(name, host);
+      return {
+        name,
+        signingKeys: [Buffer.from(host.keys.signingKey, "base64")],
+        mode: host.keyMode,
+        minimumIntervalMs: minimumIntervalMinutes * 60_000,
+        account: await accountOf(host.account),
+      };
+    },
+    runningBackups: (account) => [...runs.values()].filter(({ host }) => host.account === account).length,
+    async settled() {
+      await noted;
+    },
+  };
+}
+
+async function knownHost(database: Database, name: string): Promise<Host> {
+  try {
+    return await findHost(database, name);
+  } catch (error) {
+    if (!(error instanceof UsageError)) throw error;
+    throw new RefusedError(`this server knows no host "${name}"`, { hint: 'enrol it with "holdfast agent setup"' });
+  }
+}
+
+/** 32 bytes that are made once. */
+function keptSecret(file: string): Buffer {
+  if (existsSync(file)) {
+    const secret = readFileSync(file);
+    if (secret.length === 32) return secret;
+  }
+  const secret = randomBytes(32);
+  writeFileDurably(file, secret);
+  return secret;
+}
