@@ -15,7 +15,8 @@ export function createKeyedHash(key: Uint8Array): KeyedHash {
   return {
     hash(data) {
       hasher.reset();
-      return hasher.update(data).digestBuffer();
+      // By way of a string: each buffer that the library makes itself must be seen off by the garbage collector.
+      return Buffer.from(hasher.update(data).digest(), "hex");
     },
   };
 }

@@ -1,5 +1,5 @@
 /** Packs: immutable files of frames with a directory at the end (docs/format.md, "Pack"). */
-import { SealBrokenError, open, seal } from "../crypto/aead.ts";
+import { SealBrokenError, open, prepareKey, seal } from "../crypto/aead.ts";
 import { checksum16, createKeyedHash } from "../crypto/keyed-hash.ts";
 import type { Storage } from "../storage/storage.ts";
 import type { ByteReader, ByteWriter } from "./codec.ts";
@@ -289,15 +289,26 @@ export function sealBlobList(
   ids: readonly Uint8Array[] | Uint8Array,
   lengths: ArrayLike<number>,
 ): Buffer {
-  const flat = ids instanceof Uint8Array ? ids : Buffer.concat(ids);
-  const count = lengths.length;
-  if (flat.length !== count * 32) throw new RangeError(`${flat.length} bytes of ids for ${count} blobs`);
-  const list = createWriter(8 + count * (32 + 4));
-  writeVarint(list, count);
-  for (let place = 0; place < count; place++) writeVarint(list, lengths[place]);
-  writeRaw(list, flat);
-  const aad = blobListAad(repositoryId, origin, number);
-  return seal(createKeyedHash(indexKey).hash(origin), number, aad, [writtenView(list)]);
+  return createBlobListSealer(indexKey, repositoryId, origin)(number, ids, lengths);
+}
+
+/** As `sealBlobList`, for many frames of one origin. */
+export function createBlobListSealer(
+  indexKey: Uint8Array,
+  repositoryId: Uint8Array,
+  origin: Uint8Array,
+): (number: number, ids: readonly Uint8Array[] | Uint8Array, lengths: ArrayLike<number>) => Buffer {
+  const key = prepareKey(createKeyedHash(indexKey).hash(origin));
+  return (number, ids, lengths) => {
+    const flat = ids instanceof Uint8Array ? ids : Buffer.concat(ids);
+    const count = lengths.length;
+    if (flat.length !== count * 32) throw new RangeError(`${flat.length} bytes of ids for ${count} blobs`);
+    const list = createWriter(8 + count * (32 + 4));
+    writeVarint(list, count);
+    for (let place = 0; place < count; place++) writeVarint(list, lengths[place]);
+    writeRaw(list, flat);
+    return seal(key, number, blobListAad(repositoryId, origin, number), [writtenView(list)]);
+  };
 }
 
 /** Undoes `sealBlobList`. Throws `DamagedError`. */

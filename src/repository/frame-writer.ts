@@ -2,7 +2,7 @@ import { prepareKey } from "../crypto/aead.ts";
 import { encapsulate } from "../crypto/hpke.ts";
 import { checksum16 } from "../crypto/keyed-hash.ts";
 import { type FrameKind, frameBlobTable, packInfo, sealFrame } from "../format/frame.ts";
-import { type FrameForward, sealBlobList } from "../format/pack.ts";
+import { createBlobListSealer, type FrameForward } from "../format/pack.ts";
 import type { BlobId } from "../format/tree.ts";
 import { allocateNative, type NativeMemory } from "../platform/libc.ts";
 import { createZstdCompressor, type ZstdCompressor, type ZstdParameters } from "../platform/zstd.ts";
@@ -82,6 +82,7 @@ export function createFrameWriter(
   const context = encapsulate(keys.publicKey, packInfo(keys.repositoryId));
   const origin = Uint8Array.from(context.enc);
   const frameKey = prepareKey(context.export("frames", 32));
+  const sealList = createBlobListSealer(keys.indexKey, keys.repositoryId, origin);
   let memory = allocateNative(TABLE_BYTES + FRAME_TARGET_BYTES + MINIMUM_ROOM_BYTES);
   const compress = compression === "off" ? undefined : createCompressor(PARAMETERS[compression]);
   let end = TABLE_BYTES;
@@ -116,7 +117,7 @@ export function createFrameWriter(
       number,
       record,
       checksum: Uint8Array.from(checksum16(record)),
-      sealedBlobs: sealBlobList(keys.indexKey, keys.repositoryId, origin, number, frameIds, frameLengths),
+      sealedBlobs: sealList(number, frameIds, frameLengths),
       ids: frameIds,
       lengths: frameLengths,
     });
