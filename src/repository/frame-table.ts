@@ -1,8 +1,9 @@
+import { randomInt } from "node:crypto";
 import type { FrameKind } from "../format/frame.ts";
 import type { FrameForward, FrameName } from "../format/pack.ts";
 
 /**
- * All frames that an index knows, numbered from 0, in columns: nine bytes a frame, so that ten million fit into 90 MB.
+ * All frames that an index knows, numbered from 0, in columns: about twenty bytes a frame.
  *
  * Frames of one pack have consecutive numbers in the order of their offsets, and fill the pack without gaps; so a
  * frame's length is the next one's offset less its own. A frame's *name* (origin and number, see docs/format.md) is
@@ -25,12 +26,21 @@ export interface FrameTable {
   /** As `find`, when the origin's number in this table is at hand. */
   findIn(originIndex: number, number: number): number;
   /**
-   * Frames into which what was needed of a frame that is no more was laid, by its name; undefined where there is no such
-   * note. A frame of them that is nowhere is -1.
+   * Frames into which what was needed of a frame was laid, by its name; undefined where there is no such note. Where
+   * several notes tell of it, what any of them says. A frame of them that is nowhere, or `superseded`, stands for those
+   * into which it was laid itself, and for -1 where no note tells.
    */
-  forwardsOf(originIndex: number, number: number): readonly number[] | undefined;
-  /** One more than the highest number that a frame of an origin has, or had before it was laid into others. */
-  numbersEnd(originIndex: number): number;
+  forwardsOf(originIndex: number, number: number, superseded?: ReadonlySet<number>): readonly number[] | undefined;
+  /**
+   * Calls back for each number of a range that has a frame, or that notes tell of (then `frame` is -1). Costs no more for
+   * a range of two thousand million numbers than for one that is no longer than what the table knows.
+   */
+  forEachNumber(
+    originIndex: number,
+    first: number,
+    count: number,
+    visit: (number: number, frame: number) => void,
+  ): void;
   locate(frame: number): FrameRow;
   /** Other packs' copies of the same frame, if there are any. */
   copiesOf(frame: number): readonly number[];
@@ -77,16 +87,23 @@ export interface FrameRow {
 
 /** Top bit of the number column: set for tree frames. Numbers stay below 2^31. */
 const TREE_BIT = 0x8000_0000;
+const NUMBER_BITS = 0x7fff_ffff;
 
 export function createFrameTable(): FrameTable {
   const packs: PackRow[] = [];
   const packNumbers = new Map<string, number>();
   const origins: Buffer[] = [];
   const originNumbers = new Map<string, number>();
-  const framesOfOrigin: NumberMap[] = [];
+  const names = createNameMap(
+    (frame) => originOfFrame[frame],
+    (frame) => numbers[frame] & NUMBER_BITS,
+  );
+  /** Numbers without a frame that notes tell of, with their origins. */
+  const reached: { readonly originIndex: number; readonly number: number }[] = [];
+  let sorted: SortedNumbers | undefined;
   const copies = new Map<number, number[]>();
-  /** By origin's number and frame's number. */
-  const forwards = new Map<string, readonly FrameName[]>();
+  /** By origin's number and frame's number: what each note says. */
+  const forwards = new Map<string, (readonly FrameName[])[]>();
   let count = 0;
   let offsets = new Uint32Array(1024);
   let numbers = new Uint32Array(1024);
@@ -99,7 +116,6 @@ export function createFrameTable(): FrameTable {
       index = origins.length;
       originNumbers.set(key, index);
       origins.push(Buffer.from(origin));
-      framesOfOrigin.push(createNumberMap());
     }
     return index;
   }
@@ -117,24 +133,55 @@ export function createFrameTable(): FrameTable {
 
   const packOf = (frame: number): PackRow => packs[packIndexOf(frame)];
 
+  function addCopy(frame: number, copy: number): void {
+    const known = copies.get(frame);
+    if (known === undefined) copies.set(frame, [copy]);
+    else known.push(copy);
+  }
+
   function findIn(originIndex: number, number: number): number {
-    return originIndex < 0 ? -1 : framesOfOrigin[originIndex].get(number);
+    return originIndex < 0 ? -1 : names.get(originIndex, number);
   }
 
-  function noteForward(forward: FrameForward<Uint8Array>, last: FrameName): void {
+  function noteForward(forward: FrameForward<Uint8Array>, last: FrameName<Uint8Array>): void {
     const originIndex = originNumber(Buffer.from(forward.origin));
-    framesOfOrigin[originIndex].reach(forward.number);
+    reached.push({ originIndex, number: forward.number });
     const targets = [...forward.others, last].map(({ origin, number }) => ({ origin: Buffer.from(origin), number }));
-    forwards.set(`${originIndex}:${forward.number}`, targets);
+    const key = `${originIndex}:${forward.number}`;
+    const known = forwards.get(key);
+    if (known === undefined) forwards.set(key, [targets]);
+    else known.push(targets);
   }
 
-  function forwardsOf(originIndex: number, number: number): readonly number[] | undefined {
-    return forwards.get(`${originIndex}:${number}`)?.flatMap((target) => {
+  function forwardsOf(
+    originIndex: number,
+    number: number,
+    superseded: ReadonlySet<number> = NONE,
+  ): readonly number[] | undefined {
+    const notes = forwards.get(`${originIndex}:${number}`);
+    if (notes === undefined) return undefined;
+    const found = new Set<number>();
+    // Notes may come from anybody who can write: they may go round in circles.
+    const seen = new Set<string>();
+    let isWhole = false;
+    for (const targets of notes) isWhole = targets.map(resolve).every(Boolean) || isWhole;
+    return isWhole ? [...found] : [...found, -1];
+
+    /** Whether the frame, or what it stands for, was found. */
+    function resolve(target: FrameName): boolean {
       const targetOrigin = originNumbers.get(target.origin.latin1Slice()) ?? -1;
       const frame = findIn(targetOrigin, target.number);
-      // It may have been laid anew itself.
-      return frame >= 0 ? [frame] : (forwardsOf(targetOrigin, target.number) ?? [-1]);
-    });
+      if (frame >= 0 && !superseded.has(frame)) {
+        found.add(frame);
+        return true;
+      }
+      const key = `${targetOrigin}:${target.number}`;
+      if (seen.has(key)) return true;
+      seen.add(key);
+      let isFound = false;
+      for (const targets of forwards.get(key) ?? []) isFound = targets.map(resolve).every(Boolean) || isFound;
+      return isFound;
+    }
   }
 
   return {
@@ -146,6 +193,7 @@ export function createFrameTable(): FrameTable {
     addPack(pack) {
       const key = pack.name.latin1Slice();
       if (packNumbers.has(key)) return -1;
+      sorted = undefined;
       const firstFrame = count;
       const needed = count + pack.frames.length;
       if (needed > offsets.length) {
@@ -161,20 +209,41 @@ export function createFrameTable(): FrameTable {
         numbers[count] = (frame.kind === "tree" ? TREE_BIT : 0) + frame.number;
         originOfFrame[count] = originIndex;
         endOffset = frame.offset + frame.length;
-        const known = framesOfOrigin[originIndex].get(frame.number);
-        if (known < 0) framesOfOrigin[originIndex].set(frame.number, count);
-        else copies.set(known, [...(copies.get(known) ?? []), count]);
+        const known = names.get(originIndex, frame.number);
+        if (known < 0) names.add(count);
+        else addCopy(known, count);
         for (const forward of frame.forwards ?? []) noteForward(forward, frame);
         count++;
       }
       packNumbers.set(key, packs.length);
-      packs.push({ name: Buffer.from(pack.name), sizeBytes: pack.sizeBytes, firstFrame, frames: pack.frames.length, endOffset });
+      packs.push({
+        name: Buffer.from(pack.name),
+        sizeBytes: pack.sizeBytes,
+        firstFrame,
+        frames: pack.frames.length,
+        endOffset,
+      });
       return firstFrame;
     },
     find: (origin, number) => findIn(originNumbers.get(origin.latin1Slice()) ?? -1, number),
     findOrigin: (origin) => originNumbers.get(origin.latin1Slice()) ?? -1,
     findIn,
-    numbersEnd: (originIndex) => framesOfOrigin[originIndex].end(),
+    forEachNumber(originIndex, first, length, visit) {
+      if (originIndex < 0) return;
+      sorted ??= sortNumbers(
+        origins.length,
+        count + reached.length,
+        (index) => (index < count ? originOfFrame[index] : reached[index - count].originIndex),
+        (index) => (index < count ? numbers[index] & NUMBER_BITS : reached[index - count].number),
+      );
+      const end = sorted.starts[originIndex + 1];
+      let at = firstNotBelow(sorted.numbers, sorted.starts[originIndex], end, first);
+      for (let before = -1; at < end && sorted.numbers[at] < first + length; at++) {
+        const number = sorted.numbers[at];
+        if (number !== before) visit(number, names.get(originIndex, number));
+        before = number;
+      }
+    },
     locate(frame) {
       const pack = packOf(frame);
       const offset = offsets[frame];
@@ -185,7 +254,7 @@ export function createFrameTable(): FrameTable {
         length: end - offset,
         kind: numbers[frame] >= TREE_BIT ? "tree" : "data",
         origin: origins[originOfFrame[frame]],
-        number: numbers[frame] & 0x7fff_ffff,
+        number: numbers[frame] & NUMBER_BITS,
       };
     },
     copiesOf: (frame) => copies.get(frame) ?? [],
@@ -193,7 +262,7 @@ export function createFrameTable(): FrameTable {
     packIndexOf,
     kindOf: (frame) => (numbers[frame] >= TREE_BIT ? "tree" : "data"),
     originIndexOf: (frame) => originOfFrame[frame],
-    numberOf: (frame) => numbers[frame] & 0x7fff_ffff,
+    numberOf: (frame) => numbers[frame] & NUMBER_BITS,
   };
 }
 
@@ -203,39 +272,86 @@ function grown(column: Uint32Array<ArrayBuffer>, size: number): Uint32Array<Arra
   return larger;
 }
 
-/** From a frame's number in its origin to its number in the table: dense while the numbers are, else a map. */
-interface NumberMap {
+const NONE: ReadonlySet<number> = new Set();
+
+/** Frames by origin and number: an open-addressing hash table of frames' numbers in the frame table. */
+interface NameMap {
   /** -1 where there is none. */
-  get(number: number): number;
-  set(number: number, value: number): void;
-  /** One more than the highest number. */
-  end(): number;
-  /** Makes `end` count a number that has no frame. */
-  reach(number: number): void;
+  get(originIndex: number, number: number): number;
+  /** Of a frame whose name is not there yet. */
+  add(frame: number): void;
 }
 
-function createNumberMap(): NumberMap {
-  let dense = new Int32Array(16).fill(-1);
-  let entries = 0;
-  let end = 0;
-  // A hostile pack may number its frames wildly; those must not cost memory.
-  const sparse = new Map<number, number>();
+/** The names stand in the columns of the frame table, which `originOf` and `numberOf` give. */
+function createNameMap(originOf: (frame: number) => number, numberOf: (frame: number) => number): NameMap {
+  /** Each a frame plus 1, or 0. */
+  let slots = new Uint32Array(1024);
+  let used = 0;
+  // Numbers come from whoever can write, who must not know which of them meet in a slot.
+  const seed = randomInt(2 ** 32);
+
+  function homeOf(originIndex: number, number: number): number {
+    let hash = Math.imul(originIndex ^ seed, 0x9e3779b1) ^ number;
+    hash = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b);
+    hash = Math.imul(hash ^ seed ^ (hash >>> 13), 0xc2b2ae35);
+    return ((hash ^ (hash >>> 16)) >>> 0) & (slots.length - 1);
+  }
+
+  function place(frame: number): void {
+    let slot = homeOf(originOf(frame), numberOf(frame));
+    while (slots[slot] !== 0) slot = (slot + 1) & (slots.length - 1);
+    slots[slot] = frame + 1;
+  }
+
   return {
-    get: (number) => (number < dense.length && dense[number] >= 0 ? dense[number] : (sparse.get(number) ?? -1)),
-    set(number, value) {
-      entries++;
-      end = Math.max(end, number + 1);
-      if (number >= dense.length && number < 1024 + entries * 8) {
-        const larger = new Int32Array(Math.max(number + 1, dense.length * 2)).fill(-1);
-        larger.set(dense);
-        dense = larger;
+    get(originIndex, number) {
+      for (let slot = homeOf(originIndex, number); slots[slot] !== 0; slot = (slot + 1) & (slots.length - 1)) {
+        const frame = slots[slot] - 1;
+        if (numberOf(frame) === number && originOf(frame) === originIndex) return frame;
       }
-      if (number < dense.length) dense[number] = value;
-      else sparse.set(number, value);
+      return -1;
     },
-    end: () => end,
-    reach(number) {
-      end = Math.max(end, number + 1);
+    add(frame) {
+      if (++used > slots.length * 0.6) {
+        const before = slots;
+        slots = new Uint32Array(before.length * 2);
+        for (const known of before) if (known !== 0) place(known - 1);
+      }
+      place(frame);
     },
   };
+}
+
+/** All numbers of each origin in ascending order, grouped by origin; the same number may stand there twice. */
+interface SortedNumbers {
+  readonly starts: Uint32Array;
+  readonly numbers: Uint32Array;
+}
+
+function sortNumbers(
+  origins: number,
+  count: number,
+  originOf: (index: number) => number,
+  numberOf: (index: number) => number,
+): SortedNumbers {
+  const starts = new Uint32Array(origins + 1);
+  for (let index = 0; index < count; index++) starts[originOf(index) + 1]++;
+  for (let origin = 0; origin < origins; origin++) starts[origin + 1] += starts[origin];
+  const numbers = new Uint32Array(count);
+  const filled = starts.slice(0, origins);
+  for (let index = 0; index < count; index++) numbers[filled[originOf(index)]++] = numberOf(index);
+  for (let origin = 0; origin < origins; origin++) {
+    if (starts[origin + 1] - starts[origin] > 1) numbers.subarray(starts[origin], starts[origin + 1]).sort();
+  }
+  return { starts, numbers };
+}
+
+/** Place of the first of ascending numbers, from `low` to before `high`, that is not below `limit`. */
+function firstNotBelow(numbers: Uint32Array, low: number, high: number, limit: number): number {
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if (numbers[middle] < limit) low = middle + 1;
+    else high = middle;
+  }
+  return low;
 }

@@ -164,3 +164,22 @@ test("while somebody is writing, frames are left as they are", async (t) => {
   assert.equal(await place.storedBytes(), before);
   await note.remove();
 });
+
+test("what stood for an old frame and is laid anew itself hands its notes on", async (t) => {
+  const place = await setUp(t);
+  const first = await place.save();
+  for (let file = 0; file < FILES; file++) if (file % 3 !== 0) change(place.folder, file);
+  const second = await place.save();
+  for (let file = 0; file < FILES; file++) if (file % 15 !== 0) change(place.folder, file);
+  const third = await findSnapshot(place.repository, await place.save());
+  for (const gone of [first, second]) {
+    await place.repository.storage.delete(PREFIXES.snapshot + gone);
+    await prune(place.repository, { maxUnusedRatio: 0 });
+    await assertSound(place);
+  }
+  assert.ok((await place.storedBytes()) < FILES * FILE_BYTES * 1.02, `${await place.storedBytes()} bytes after`);
+  const { damagedSnapshots, deletedPacks } = await prune(place.repository, { maxUnusedRatio: 0 });
+  assert.equal(damagedSnapshots.size, 0);
+  assert.equal(deletedPacks, 0);
+  assertAsOnDisc(place, await contentsOf(place, third));
+});

@@ -1,5 +1,5 @@
 import { HoldfastError } from "../errors.ts";
-import type { FrameName } from "../format/pack.ts";
+import type { FrameForward, FrameName } from "../format/pack.ts";
 import { contentIds, decodeContentList, iterateTree } from "../format/tree.ts";
 import { findSlot, forEachBlob } from "./blob-table.ts";
 import { type FrameReader, openFrameReader } from "./frame-reader.ts";
@@ -104,7 +104,7 @@ async function neededBlobs(
     for (const list of lists) {
       if (mark(list)) for (const blob of decodeContentList(await reader.readTree(list))) mark(blob.id);
     }
-    for (const tree of below) await visit(tree);
+    for (const subtree of below) await visit(subtree);
   }
 
   try {
@@ -186,8 +186,8 @@ async function writeAnew(
   for (const kind of ["data", "tree"] as const) {
     const relay = createRelay(
       (emit) => createFrameWriter(kind, ring, "auto", emit),
-      (frame) => {
-        superseded.push(...(frame.forwards ?? []));
+      (frame, moved) => {
+        superseded.push(...moved);
         packs.add(frame);
       },
     );
@@ -199,7 +199,7 @@ async function writeAnew(
         id: packed.ids.subarray(place * 32, place * 32 + 32),
         bytes: raw.subarray(blobs.offsets[place], blobs.offsets[place] + blobs.lengths[place]),
       }));
-      relay.move({ origin: packed.origin, number: packed.number }, pieces);
+      relay.move(packed, pieces);
       await packs.ready();
     }
     relay.finish();
@@ -210,7 +210,8 @@ async function writeAnew(
 }
 
 interface MovedFrame {
-  readonly name: FrameName<Uint8Array>;
+  /** Its own name, and those of the frames that it stood for itself. */
+  readonly names: readonly FrameForward<Uint8Array>[];
   /** New frames that hold a part of it. */
   readonly targets: FrameName<Uint8Array>[];
   complete: boolean;
@@ -219,30 +220,33 @@ interface MovedFrame {
 /** Moves blobs from old frames into new ones, and notes on the last new frame of each which old ones it stands for. */
 function createRelay(
   open: (emit: (frame: SealedFrame) => void) => FrameWriter,
-  store: (frame: SealedFrame) => void,
+  /** Told of each new frame, and of the old ones for which there is a note with it. */
+  store: (frame: SealedFrame, moved: readonly FrameName<Uint8Array>[]) => void,
 ): {
-  move(name: FrameName<Uint8Array>, pieces: readonly { id: Uint8Array; bytes: Uint8Array }[]): void;
+  move(frame: PackedFrame, pieces: readonly { id: Uint8Array; bytes: Uint8Array }[]): void;
   finish(): void;
 } {
   /** Old frames with blobs in the frame that is being filled, or waiting for a frame to carry their note. */
   let current = new Set<MovedFrame>();
   const writer = open((frame) => {
     const name = { origin: frame.origin, number: frame.number };
-    const unfinished = new Set<MovedFrame>();
-    const forwards = [...current].flatMap((moved) => {
-      if (moved.complete) return [{ ...moved.name, others: moved.targets }];
-      moved.targets.push(name);
-      // It goes on in the next frame, which then must carry the note, even if nothing more of it comes.
-      unfinished.add(moved);
-      return [];
-    });
-    current = unfinished;
-    store({ ...frame, forwards });
+    const complete = [...current].filter((moved) => moved.complete);
+    // The others go on in the next frame, which then must carry the note, even if nothing more of them comes.
+    const unfinished = [...current].filter((moved) => !moved.complete);
+    for (const { targets } of unfinished) targets.push(name);
+    const forwards = complete.flatMap(({ names, targets }) =>
+      names.map((old) => ({ ...old, others: [...old.others, ...targets] })),
+    );
+    current = new Set(unfinished);
+    store(
+      { ...frame, forwards },
+      complete.map(({ names: [own] }) => own),
+    );
   });
 
   return {
-    move(name, pieces) {
-      const moved: MovedFrame = { name, targets: [], complete: false };
+    move({ origin, number, forwards = [] }, pieces) {
+      const moved: MovedFrame = { names: [{ origin, number, others: [] }, ...forwards], targets: [], complete: false };
       pieces.forEach(({ id, bytes }, index) => {
         writer.room(bytes.length).set(bytes);
         current.add(moved);

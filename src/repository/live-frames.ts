@@ -17,44 +17,45 @@ export interface LiveFrames {
 export function findLiveFrames(
   frames: FrameTable,
   snapshots: readonly SnapshotRecord[],
-  superseded: ReadonlySet<number> = new Set(),
+  superseded?: ReadonlySet<number>,
 ): LiveFrames {
   const live = new Uint8Array(frames.count());
   const missing = new Map<string, number>();
-  for (const { id, record } of snapshots) {
-    const set = decodeFrameSet(record.frameSetBytes, `frame set of snapshot ${id.slice(0, 8)}`);
-    let lost = 0;
-    for (let origin = 0; origin < set.originCount; origin++) {
-      const originIndex = frames.findOrigin(set.origins.subarray(origin * 32, origin * 32 + 32));
-      for (let range = set.rangeStarts[origin]; range < set.rangeStarts[origin + 1]; range++) {
-        lost += markRange(frames, live, superseded, originIndex, set.firsts[range], set.counts[range]);
-      }
-    }
-    if (lost > 0) missing.set(id, lost);
+  for (const snapshot of snapshots) {
+    const lost = forEachFrameOf(frames, snapshot, (frame) => (live[frame] = 1), superseded);
+    if (lost > 0) missing.set(snapshot.id, lost);
   }
   return { live, missing };
 }
 
-/** Marks the frames of a range, and gives how many of them are nowhere. A range may be far longer than there are frames. */
-function markRange(
+/**
+ * Calls back for each frame that a snapshot needs, and gives how many of those that it names are nowhere. One that others
+ * stand for may come up several times. Bounded by what the table knows, however large the numbers in the frame set are.
+ */
+export function forEachFrameOf(
   frames: FrameTable,
-  live: Uint8Array,
-  superseded: ReadonlySet<number>,
-  origin: number,
-  first: number,
-  count: number,
+  { id, record }: SnapshotRecord,
+  visit: (frame: number) => void,
+  superseded?: ReadonlySet<number>,
 ): number {
-  const known = origin < 0 ? 0 : Math.min(count, Math.max(0, frames.numbersEnd(origin) - first));
-  let lost = count - known;
-  for (let number = first; number < first + known; number++) {
-    const frame = frames.findIn(origin, number);
-    if (frame >= 0 && !superseded.has(frame)) {
-      live[frame] = 1;
-      continue;
+  const set = decodeFrameSet(record.frameSetBytes, `frame set of snapshot ${id.slice(0, 8)}`);
+  let lost = 0;
+  for (let place = 0; place < set.originCount; place++) {
+    const origin = frames.findOrigin(set.origins.subarray(place * 32, place * 32 + 32));
+    for (let range = set.rangeStarts[place]; range < set.rangeStarts[place + 1]; range++) {
+      let found = 0;
+      frames.forEachNumber(origin, set.firsts[range], set.counts[range], (number, frame) => {
+        found++;
+        if (frame >= 0 && superseded?.has(frame) !== true) {
+          visit(frame);
+          return;
+        }
+        const targets = frames.forwardsOf(origin, number, superseded) ?? [-1];
+        for (const target of targets) if (target >= 0) visit(target);
+        if (targets.includes(-1)) lost++;
+      });
+      lost += set.counts[range] - found;
     }
-    const targets = frames.forwardsOf(origin, number) ?? [-1];
-    for (const target of targets) if (target >= 0) live[target] = 1;
-    if (targets.includes(-1)) lost++;
   }
   return lost;
 }
