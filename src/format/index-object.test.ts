@@ -108,6 +108,21 @@ test("a blob section's plaintext is four columns in ascending order of id", () =
     .then((plain) => assert.equal(Buffer.from(plain).toString("hex"), columns.join("")));
 });
 
+test("frames that stand for others have the bytes that the format says, and come back", () => {
+  const forwards = [
+    { origin: OTHER_ORIGIN, number: 7, others: [{ origin: ORIGIN, number: 299 }] },
+    { origin: OTHER_ORIGIN, number: 8, others: [] },
+  ];
+  const pack: IndexPack = { ...PACK, frames: [{ ...PACK.frames[0], forwards }] };
+  const bytes = encodeOne([pack], []);
+  const notes = `0201${"44".repeat(32)}07${"22".repeat(32)}ab0200${"44".repeat(32)}08`;
+  assert.ok(bytes.toString("hex").endsWith(`8200ac0218c801${"0a".repeat(16)}${notes}00`), bytes.toString("hex"));
+  assert.deepEqual([...packsOf(decodeIndex(bytes))], [pack]);
+  for (let length = 0; length < bytes.length; length++) {
+    assert.throws(() => decodeIndex(bytes.subarray(0, length)), { code: "damaged" });
+  }
+});
+
 test("packs and frames of an index come back, as columns and as objects", () => {
   const origins = [ORIGIN, OTHER_ORIGIN, randomBytes(32)];
   const frame = fc.tuple(fc.nat(2), fc.nat(2 ** 31 - 1), fc.integer({ min: 69, max: 2 ** 24 }), fc.boolean());

@@ -349,6 +349,7 @@ export function packOf(index: DecodedIndex, pack: number): IndexPack {
       originIndex = columns.originIndexes[frame];
       origin = origins.subarray(originIndex * 32, originIndex * 32 + 32);
     }
+    const forwards = columns.forwards.get(frame);
     frames.push({
       kind: frameKindOf(columns.kinds[frame])!,
       origin,
@@ -356,7 +357,7 @@ export function packOf(index: DecodedIndex, pack: number): IndexPack {
       offset: columns.offsets[frame],
       length: columns.lengths[frame],
       checksum: columns.checksums.subarray(frame * 16, frame * 16 + 16),
-      forwards: columns.forwards.get(frame),
+      ...(forwards && { forwards }),
     });
   }
   return { name: packNames.subarray(pack * 32, pack * 32 + 32), sizeBytes: index.packSizes[pack], frames };

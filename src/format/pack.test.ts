@@ -281,3 +281,13 @@ test("names of packs are told from all others", () => {
     assert.equal(parsePackObjectName(name), undefined, name);
   }
 });
+
+test("what a frame stands for is in the pack's directory", () => {
+  const { frames } = makePack([{ origin: ORIGIN, number: 3 }]);
+  const forwards = [{ origin: OTHER_ORIGIN, number: 9, others: [{ origin: ORIGIN, number: 2 }] }];
+  const end = encodePackEnd([{ ...frames[0], forwards }]);
+  const packSize = frames[0].offset + frames[0].length + end.length;
+  const directory = end.subarray(0, -PACK_TRAILER_BYTES);
+  assert.deepEqual(decodeDirectory(directory, packSize, "p"), [{ ...frames[0], forwards }]);
+  assert.throws(() => decodeDirectory(directory.subarray(0, -1), packSize - 1, "p"), { code: "damaged" });
+});
