@@ -10,7 +10,7 @@
  * Targets lie on fixed dates (midnights, UTC; every 7th; every 28th), not at fixed distances from now: each 28th is also
  * a 7th, so the snapshot that stands for a day will later stand for its week, and then for its four weeks. With targets
  * that move along with now, what was nearest yesterday is not today, and the steps grow to one and a half times what they
- * should be (docs/decisions/retention.md).
+ * should be (docs/decisions/0013-importance-on-fixed-dates.md).
  *
  * A series is a group: one set of folders of one host. (By host alone, a nightly dump that ends a minute after the
  * nightly run over `/` would be the nearest to every target, and `/` would have no snapshot left.)

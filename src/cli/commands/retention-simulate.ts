@@ -55,8 +55,10 @@ export async function run({ context, options }: Invocation<typeof retentionSimul
   }
   output.line(`after ${days} days:`);
   for (const line of ageTable(bands)) output.line(line);
-  if (refusedRuns > 0)
-    output.line(`${refusedRuns} backups found no room, although everything above the floor was given up`);
+  if (refusedRuns > 0) {
+    const { day } = simulated.find((one) => one.refusedRuns > 0)!;
+    output.line(`${refusedRuns} backups found no room, the first on day ${day + 1}`);
+  }
   return 0;
 }
 
