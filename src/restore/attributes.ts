@@ -90,6 +90,11 @@ export function applyAttributes(place: Place, entry: TreeEntry, options: ApplyOp
   if (later !== 0) applyFlags(place, flags, onShortfall);
 }
 
+/** Sets flags that were left out before, if there are any. */
+export function forbidWriting(fd: number, inodeFlags: number, onShortfall: OnShortfall): void {
+  if ((inodeFlags & KEEPS_WRITING_OFF) !== 0) applyFlags({ fd }, inodeFlags, onShortfall);
+}
+
 /** Whether there is nothing to do. */
 export function hasAttributes(entry: TreeEntry, existing: Existing, policy: OwnerPolicy): boolean {
   const { stat, xattrs } = existing;

@@ -10,6 +10,7 @@ import { chmodAt } from "../platform/set-attributes.ts";
 import { statAtIfExists } from "../platform/stat.ts";
 import {
   applyAttributes,
+  forbidWriting,
   type Existing,
   hasAttributes,
   makeChangeable,
@@ -65,12 +66,17 @@ export function createFile(place: FilePlace, existing: FileStat | undefined, rul
   return {
     fd,
     finish(onShortfall, content) {
-      const finished =
-        content === "damaged" ? { ...place, entry: { ...entry, mtimeSeconds: 0, mtimeNanoseconds: 0 } } : place;
+      const finished = content === "damaged" ? { ...entry, mtimeSeconds: 0, mtimeNanoseconds: 0 } : entry;
+      // What is immutable cannot be renamed.
+      const leaveWritable = place.leaveWritable || !direct;
       try {
-        finishAttributes(fd, finished, undefined, rules, onShortfall);
+        try {
+          finishAttributes(fd, { ...place, entry: finished, leaveWritable }, undefined, rules, onShortfall);
+        } finally {
+          if (!direct) giveName(folderFd, name, entry.name, existing);
+        }
+        if (!direct && !place.leaveWritable) forbidWriting(fd, entry.inodeFlags, onShortfall);
       } finally {
-        if (!direct) giveName(folderFd, name, entry.name, existing);
         closeFd(fd);
       }
     },

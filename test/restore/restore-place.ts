@@ -1,0 +1,69 @@
+/** A folder to save, a repository in memory, and a target to restore into, by the engine's own modules. */
+import { mkdirSync } from "node:fs";
+import path from "node:path";
+import { openSnapshotView } from "../../src/browse/open-snapshot-view.ts";
+import { messageOf } from "../../src/errors.ts";
+import type { DirectoryEntry } from "../../src/format/tree.ts";
+import { rawPathFromText, type RawPath } from "../../src/platform/raw-path.ts";
+import { openFrameReader } from "../../src/repository/frame-reader.ts";
+import { findSnapshot } from "../../src/repository/snapshots.ts";
+import { restoreSnapshot, type RestoreOptions, type RestoreResult } from "../../src/restore/restore.ts";
+import { compileSelection, type SelectionPatterns } from "../../src/restore/selection.ts";
+import { memoryStorage, type MemoryStorage } from "../../src/storage/memory.ts";
+import type { Cleanup } from "../support/at-end.ts";
+import { newRepository, saveFolder } from "../support/library-repository.ts";
+import { temporaryFolder } from "../support/temporary-folder.ts";
+
+export interface RestorePlace {
+  readonly source: string;
+  /** Not made yet. */
+  readonly target: string;
+  readonly storage: MemoryStorage;
+  /** Saves the source as it is now. */
+  save(): Promise<void>;
+  /** Restores what was saved last: what was in the source comes into the target. */
+  restore(options?: Partial<RestoreOptions> & { readonly patterns?: SelectionPatterns }): Promise<Restored>;
+}
+
+export interface Restored extends RestoreResult {
+  /** Path and message of each problem. */
+  readonly told: readonly string[];
+  /** "action path" for each entry, sorted. */
+  readonly actions: readonly string[];
+}
+
+export async function restorePlace(t: Cleanup): Promise<RestorePlace> {
+  const folder = temporaryFolder(t);
+  const source = path.join(folder, "source");
+  const target = path.join(folder, "target");
+  mkdirSync(source);
+  const storage = memoryStorage();
+  const repository = await newRepository(storage);
+  return {
+    source,
+    target,
+    storage,
+    async save() {
+      await saveFolder(repository, source);
+    },
+    async restore({ patterns, ...options } = {}) {
+      const reader = await openFrameReader(repository);
+      const { sealed } = await findSnapshot(repository, "latest");
+      const top = await openSnapshotView(reader, sealed.root).lookup(rawPathFromText(source));
+      const told: string[] = [];
+      const actions: string[] = [];
+      const result = await restoreSnapshot({
+        repository,
+        reader,
+        view: openSnapshotView(reader, top as DirectoryEntry),
+        target,
+        select: patterns && compileSelection(patterns),
+        workers: 2,
+        onProblem: ({ path: where, error }) => told.push(`${where}: ${messageOf(error)}`),
+        onEntry: (where: RawPath, action: string) => actions.push(`${action} ${where}`),
+        ...options,
+      });
+      return { ...result, told, actions: actions.toSorted() };
+    },
+  };
+}
