@@ -77,7 +77,8 @@ export function openConnection(channel: ByteChannel, options: ConnectionOptions 
   }
 
   function lost(error: unknown): void {
-    breakOff(new ConnectionError(`the connection broke: ${messageOf(error)}`, { cause: error }));
+    const known = error instanceof HoldfastError ? error : undefined;
+    breakOff(known ?? new ConnectionError(`the connection broke: ${messageOf(error)}`, { cause: error }));
   }
 
   /** The other side may have said why before it closed: that is still to be read. */

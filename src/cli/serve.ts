@@ -1,0 +1,42 @@
+/**
+ * `holdfast serve --host NAME`: what sshd runs for a host's key. It hands the connection on to the server's socket, says
+ * whose it is, and decides nothing. There is one for each connected host, so it is a program of its own that loads
+ * nothing else.
+ */
+import { connect } from "node:net";
+import { parseArgs } from "node:util";
+
+/** What agents ask sshd for. Whatever the forced command is, sshd tells us what was asked. */
+const WIRE_COMMAND = "holdfast-wire";
+const DEFAULT_SOCKET = "/run/holdfast/hosts.sock";
+
+function fail(message: string): never {
+  process.stderr.write(`holdfast: ${message}\n`);
+  process.exit(1);
+}
+
+const { values } = parseArgs({
+  args: process.argv.slice(process.argv[2] === "serve" ? 3 : 2),
+  options: { host: { type: "string" }, socket: { type: "string", default: process.env.HOLDFAST_SOCKET || DEFAULT_SOCKET } },
+});
+const { host, socket: socketPath } = values;
+if (host === undefined) fail("serve needs --host NAME; it is run by sshd, for a host's key");
+
+const asked = process.env.SSH_ORIGINAL_COMMAND;
+if (asked !== WIRE_COMMAND) {
+  const shown = asked === undefined ? "a shell" : JSON.stringify(asked.slice(0, 200));
+  fail(`this key is for Holdfast's agent alone; it does not give ${shown}`);
+}
+
+const socket = connect({ path: socketPath, allowHalfOpen: true });
+socket.once("error", (error) => fail(`the server does not answer (${error.message})`));
+socket.once("connect", () => {
+  socket.write(`${JSON.stringify({ host, from: process.env.SSH_CONNECTION ?? "" })}\n`);
+  process.stdin.pipe(socket);
+  socket.pipe(process.stdout);
+});
+// With the server gone there is nothing left to do, whatever the host still sends.
+socket.once("end", () => process.stdout.end(() => process.exit(0)));
+socket.once("close", () => process.exit(0));
+process.stdout.on("error", () => process.exit(0));
+process.stdin.on("error", () => socket.destroy());
