@@ -2,6 +2,7 @@
 import { mkdirSync } from "node:fs";
 import path from "node:path";
 import { openSnapshotView } from "../../src/browse/open-snapshot-view.ts";
+import type { SnapshotView } from "../../src/browse/snapshot-view.ts";
 import { messageOf } from "../../src/errors.ts";
 import type { DirectoryEntry } from "../../src/format/tree.ts";
 import { rawPathFromText, type RawPath } from "../../src/platform/raw-path.ts";
@@ -22,7 +23,12 @@ export interface RestorePlace {
   /** Saves the source as it is now. */
   save(): Promise<void>;
   /** Restores what was saved last: what was in the source comes into the target. */
-  restore(options?: Partial<RestoreOptions> & { readonly patterns?: SelectionPatterns }): Promise<Restored>;
+  restore(options?: Partial<RestoreOptions> & PlaceOptions): Promise<Restored>;
+}
+
+export interface PlaceOptions {
+  readonly patterns?: SelectionPatterns;
+  readonly changeView?: (view: SnapshotView) => SnapshotView;
 }
 
 export interface Restored extends RestoreResult {
@@ -46,16 +52,17 @@ export async function restorePlace(t: Cleanup): Promise<RestorePlace> {
     async save() {
       await saveFolder(repository, source);
     },
-    async restore({ patterns, ...options } = {}) {
+    async restore({ patterns, changeView, ...options } = {}) {
       const reader = await openFrameReader(repository);
       const { sealed } = await findSnapshot(repository, "latest");
       const top = await openSnapshotView(reader, sealed.root).lookup(rawPathFromText(source));
+      const view = openSnapshotView(reader, top as DirectoryEntry);
       const told: string[] = [];
       const actions: string[] = [];
       const result = await restoreSnapshot({
         repository,
         reader,
-        view: openSnapshotView(reader, top as DirectoryEntry),
+        view: changeView?.(view) ?? view,
         target,
         select: patterns && compileSelection(patterns),
         workers: 2,
