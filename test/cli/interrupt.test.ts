@@ -15,9 +15,9 @@ async function endlessBackup(at: Workplace): Promise<{ child: ChildProcess; said
   const endless = ["backup", "--stdin-from-command", "--", "sh", "-c", "echo begun >&2; exec cat /dev/zero"];
   const child = spawn(HOLDFAST, endless, { env: { ...process.env, ...at.env }, stdio: ["ignore", "pipe", "pipe"] });
   let text = "";
-  child.stderr!.on("data", (chunk: Buffer) => (text += chunk.toString()));
-  child.stdout!.resume();
-  while (!text.includes("begun")) await once(child.stderr!, "data");
+  child.stderr.on("data", (chunk: Buffer) => (text += chunk.toString()));
+  child.stdout.resume();
+  while (!text.includes("begun")) await once(child.stderr, "data");
   return { child, said: () => text };
 }
 
