@@ -16,5 +16,7 @@ export const dataFile = {
   /** The embedded repository of an account that names no other. */
   repository: (folder: string, account: string) => path.join(folder, "repositories", account),
   scratch: (folder: string) => path.join(folder, "scratch"),
+  /** Content of hosts that is not whole yet. */
+  incoming: (folder: string) => path.join(folder, "incoming"),
   authorizedKeys: (folder: string) => path.join(folder, ".ssh", "authorized_keys"),
 } as const;

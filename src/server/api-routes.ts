@@ -221,27 +221,22 @@ const RUNS: readonly AnyRoute[] = [
     requestMaintenance(body);
     return {};
   }),
-  route(
-    "GET",
-    "/v1/retention/:name",
-    {},
-    async ({ database, dataFolder, nowMs, repositoryOf }, { name }) => {
-      const account = await findAccount(database, name);
-      const repository = await repositoryOf(account);
-      const plan = await planAccountRetention({ database, dataFolder, nowMs }, account, repository);
-      return {
-        forget: plan.forget.map(({ snapshot: { id, host, timeMs }, reason, releasedBytes }) => ({
-          id,
-          host,
-          timeMs,
-          reason,
-          releasedBytes,
-        })),
-        neededBytes: plan.neededBytes,
-        lackingBytes: plan.lackingBytes,
-      };
-    },
-  ),
+  route("GET", "/v1/retention/:name", {}, async ({ database, dataFolder, nowMs, repositoryOf }, { name }) => {
+    const account = await findAccount(database, name);
+    const repository = await repositoryOf(account);
+    const plan = await planAccountRetention({ database, dataFolder, nowMs }, account, repository);
+    return {
+      forget: plan.forget.map(({ snapshot: { id, host, timeMs }, reason, releasedBytes }) => ({
+        id,
+        host,
+        timeMs,
+        reason,
+        releasedBytes,
+      })),
+      neededBytes: plan.neededBytes,
+      lackingBytes: plan.lackingBytes,
+    };
+  }),
 ];
 
 function runNumber(text: string): number {

@@ -46,7 +46,12 @@ function listen(server: Server, socket: string): Promise<void> {
   });
 }
 
-async function answer(context: ApiContext, request: IncomingMessage, response: ServerResponse, log: Log): Promise<void> {
+async function answer(
+  context: ApiContext,
+  request: IncomingMessage,
+  response: ServerResponse,
+  log: Log,
+): Promise<void> {
   try {
     const url = new URL(request.url ?? "/", "http://localhost");
     const found = findRoute(request.method ?? "GET", url.pathname);
@@ -56,7 +61,9 @@ async function answer(context: ApiContext, request: IncomingMessage, response: S
     send(response, 200, await found.route.handle(context, { name: found.name, body, query }));
   } catch (error) {
     if (!(error instanceof HoldfastError)) {
-      log("error", `a fault of the server: ${messageOf(error)}`, { stack: error instanceof Error ? error.stack : undefined });
+      log("error", `a fault of the server: ${messageOf(error)}`, {
+        stack: error instanceof Error ? error.stack : undefined,
+      });
       return send(response, 500, { error: { message: `a fault of the server: ${messageOf(error)}` } });
     }
     const { code, message, hint } = error;

@@ -19,10 +19,13 @@ for (const [text, expected] of [
   ["log = 3", /^f\.toml, line 1: log: /],
 ] as const) {
   test(`names line and key of what is wrong in ${JSON.stringify(text)}`, () => {
-    assert.throws(() => parseConfiguration(text, "f.toml"), (error) => {
-      assert.ok(error instanceof UsageError);
-      assert.match(error.message, expected);
-      return true;
-    });
+    assert.throws(
+      () => parseConfiguration(text, "f.toml"),
+      (error) => {
+        assert.ok(error instanceof UsageError);
+        assert.match(error.message, expected);
+        return true;
+      },
+    );
   });
 }

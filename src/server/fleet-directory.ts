@@ -55,7 +55,9 @@ export function createFleetDirectory(options: FleetDirectoryOptions): FleetDirec
 
   /** One after another, in the order in which things happened. */
   function note(work: () => Promise<unknown>): void {
-    noted = noted.then(work).catch((error: unknown) => log("error", `a run could not be recorded: ${messageOf(error)}`));
+    noted = noted
+      .then(work)
+      .catch((error: unknown) => log("error", `a run could not be recorded: ${messageOf(error)}`));
   }
 
   function accountOf(name: string): Promise<Account> {

@@ -82,7 +82,10 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
   };
 }
 
-async function upkeepOf({ database, runningBackups, measure }: SchedulerOptions, account: Account): Promise<AccountUpkeep> {
+async function upkeepOf(
+  { database, runningBackups, measure }: SchedulerOptions,
+  account: Account,
+): Promise<AccountUpkeep> {
   const last = async (kind: "retention" | "check") =>
     database
       .selectFrom("maintenance")
@@ -98,8 +101,17 @@ async function upkeepOf({ database, runningBackups, measure }: SchedulerOptions,
     .distinct()
     .where("account_id", "=", account.id)
     .execute();
-  const now = { account: account.name, canRead: account.keyMode === "server", runningBackups: runningBackups(account.name) };
-  const nothing = { lastRetentionMs: Infinity, lastCheck: { startedMs: Infinity, part: 0 }, hosts: [], spaceIsLow: false };
+  const now = {
+    account: account.name,
+    canRead: account.keyMode === "server",
+    runningBackups: runningBackups(account.name),
+  };
+  const nothing = {
+    lastRetentionMs: Infinity,
+    lastCheck: { startedMs: Infinity, part: 0 },
+    hosts: [],
+    spaceIsLow: false,
+  };
   if (hosts.length === 0) return { ...now, ...nothing };
   const drills = await database
     .selectFrom("maintenance")
@@ -130,7 +142,12 @@ const PROCESS = fileURLToPath(new URL("./maintenance-process.ts", import.meta.ur
 const STOP_MS = 20_000;
 
 /** Does a job in a process of its own. */
-export async function performInProcess(dataFolder: string, job: MaintenanceJob, signal: AbortSignal, log: Log): Promise<void> {
+export async function performInProcess(
+  dataFolder: string,
+  job: MaintenanceJob,
+  signal: AbortSignal,
+  log: Log,
+): Promise<void> {
   const child: ChildProcess = spawn(process.execPath, [PROCESS], { stdio: ["pipe", "ignore", "pipe"] });
   let complaint = "";
   child.stderr?.on("data", (chunk: Buffer) => (complaint = (complaint + chunk.toString()).slice(-4096)));
