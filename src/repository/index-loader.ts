@@ -1,3 +1,4 @@
+import { sha256Hex } from "../crypto/keyed-hash.ts";
 import { DamagedError, ObjectMissingError } from "../errors.ts";
 import { decodeCondemned } from "../format/condemned.ts";
 import { type BlobSection, decodeIndex, type DecodedIndex, openBlobSection, packOf } from "../format/index-object.ts";
@@ -127,6 +128,7 @@ function withOwnBytes<T extends { readonly origin: Uint8Array }>(frame: T): T & 
   return { ...frame, origin: Buffer.from(frame.origin) };
 }
 
+/** An index, whole and of this repository. Throws `DamagedError` and `IndexGoneError`. */
 export async function readIndex(repository: Repository, name: string): Promise<DecodedIndex> {
   let bytes: Uint8Array;
   try {
@@ -134,6 +136,12 @@ export async function readIndex(repository: Repository, name: string): Promise<D
   } catch (error) {
     if (error instanceof ObjectMissingError) throw new IndexGoneError(error.message, { cause: error });
     throw error;
+  }
+  // Only blob lists are sealed. Which frames lie where, nothing else guards, and what no index lists is deleted some day.
+  if (PREFIXES.index + sha256Hex(bytes) !== name) {
+    throw new DamagedError(`${name} is damaged: its bytes do not match its name`, {
+      hint: 'run "holdfast repair index"',
+    });
   }
   const index = decodeIndex(bytes, name);
   if (!index.repositoryId.equals(repository.ring.repositoryId)) {
