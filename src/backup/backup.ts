@@ -104,7 +104,7 @@ export interface BackupResult {
 }
 
 /** Entries that wait for those before them; beyond this the walk stands still. */
-const QUEUE_ENTRIES = 2048;
+const QUEUE_ENTRIES = 1024;
 /** Times younger than this, as seen by the walk, could be had again by a later change. */
 const RACY_MS = 2000;
 
@@ -221,6 +221,15 @@ export async function backup(options: BackupOptions): Promise<BackupResult> {
     } else if (queueHead > QUEUE_ENTRIES) {
       queue.splice(0, queueHead);
       queueHead = 0;
+    }
+  }
+
+  /** For logs that are kept although the run failed. */
+  function noteWhatIsDone(): void {
+    try {
+      drain();
+    } catch {
+      // What failed is in the queue too.
     }
   }
 
@@ -392,6 +401,7 @@ export async function backup(options: BackupOptions): Promise<BackupResult> {
       problems: progress.problems,
     };
   } catch (error) {
+    noteWhatIsDone();
     log?.discard();
     await destination.abandon();
     throw error;

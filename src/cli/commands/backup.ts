@@ -18,12 +18,12 @@ import type { Output } from "../output/output.ts";
 import { startProgress } from "../output/progress.ts";
 import { programVersion } from "../program-version.ts";
 import { reportItem } from "../report-item.ts";
-import { previousVersions } from "../previous-versions.ts";
+import { previousVersions } from "../../backup/previous-versions.ts";
 import { chooseSource, takesInput } from "./backup-source.ts";
 import type { backupSpec } from "./backup.spec.ts";
 
 const SOME_UNREADABLE = 3;
-const ENTRIES_AHEAD = 10_000;
+const ENTRIES_AHEAD = 4000;
 
 export async function run({ context, args, options }: Invocation<typeof backupSpec.options>): Promise<number> {
   const { output, signal } = context;
@@ -63,6 +63,7 @@ export async function run({ context, args, options }: Invocation<typeof backupSp
       force: options.force,
       dryRun: options.dryRun,
       cacheDirectory: cache,
+      resumes: chosen.host !== undefined,
       onProblem: report,
       onEntry: output.verbosity >= 2 ? (path, change, stat) => sayEntry(output, path, change, stat) : undefined,
       onParent: (found) => {
