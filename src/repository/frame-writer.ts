@@ -129,7 +129,7 @@ export function createFrameWriter(
     if (lengthBytes > MAXIMUM_BLOB_BYTES) throw new RangeError(`a blob of ${lengthBytes} bytes is too large`);
     if (count > 0 && (end + lengthBytes > memory.bytes.length || count === MAXIMUM_BLOBS)) flush();
     if (end + lengthBytes > memory.bytes.length) {
-      memory = allocateNative(Math.ceil((TABLE_BYTES + FRAME_TARGET_BYTES + lengthBytes) / 8) * 8);
+      memory = allocateNative(Math.ceil((TABLE_BYTES + lengthBytes) / 8) * 8);
     }
     return memory.bytes.subarray(end);
   }

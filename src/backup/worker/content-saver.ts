@@ -34,7 +34,8 @@ export interface ContentSaver {
 /** Content up to this size is one blob. */
 export const SMALL_FILE_BYTES = MINIMUM_CHUNK_BYTES;
 
-const BUFFER_BYTES = 2 * MAXIMUM_CHUNK_BYTES;
+/** One chunk, and as much again as is read in one go. */
+const BUFFER_BYTES = MAXIMUM_CHUNK_BYTES + 2 * 1024 * 1024;
 const NOTHING: SavedContent = { ids: new Uint8Array(0), lengths: [], newBytes: 0, newBlobs: 0 };
 
 export function createContentSaver(setup: WorkerSetup, emit: (frame: SealedFrame) => void): ContentSaver {
