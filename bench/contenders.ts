@@ -33,8 +33,7 @@ export function holdfastCommand(place: string, args: readonly string[]): Command
     env: {
       HOLDFAST_REPOSITORY: path.join(place, "repository"),
       HOLDFAST_PASSWORD: PASSWORD,
-      XDG_CACHE_HOME: path.join(place, "cache"),
-      XDG_STATE_HOME: path.join(place, "state"),
+      HOLDFAST_CACHE_DIR: path.join(place, "cache"),
     },
   };
 }

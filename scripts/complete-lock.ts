@@ -35,10 +35,16 @@ export function missingPlatformPackages(packages: LockedPackages): Record<string
       if (packages[ownPlace] !== undefined || packages[`${place}/${ownPlace}`] !== undefined) continue;
       const platform = platformOf(name);
       if (platform === undefined || !/^\d/.test(version)) continue;
-      missing[ownPlace] = { version, ...(dev && { dev }), ...(license && { license }), optional: true, ...platform };
+      const fields = { ...(dev && { dev }), ...(license && { license }), optional: true, ...platform };
+      // In npm's own order of fields, so that npm does not write them anew.
+      missing[ownPlace] = { version, ...Object.fromEntries(Object.entries(fields).toSorted(byName)) };
     }
   }
   return missing;
+}
+
+function byName([a]: readonly [string, unknown], [b]: readonly [string, unknown]): number {
+  return a < b ? -1 : 1;
 }
 
 /** `@oxlint/binding-linux-arm64-musl` is for linux, arm64 and musl. */
