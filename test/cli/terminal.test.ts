@@ -88,10 +88,21 @@ test("shows how far a backup is in one place, and nothing of that stays", needsS
   const env = { HOLDFAST_PASSWORD: PASSWORD, HOLDFAST_PROGRESS_FPS: "60" };
   const backup = onTerminal(t, at, ["backup", at.source], env);
   assert.equal(await backup.end(), 0, backup.text());
-  assert.match(backup.text(), /\[0:\d\d\] +[\d,]+ files, [\d.]+ \w+, [\d.]+ \w+\/s/);
+  assert.match(backup.text(), /\[0:\d\d\] +[\d.]+% +[\d,]+ files, [\d.]+ \w+ of 66\.861 MiB, [\d.]+ \w+\/s/);
   // The last thing that was drawn in place is taken away before the summary.
   const afterDrawing = backup.text().slice(backup.text().lastIndexOf("\x1b["));
   assert.match(afterDrawing, /^\x1b\[J[^\x1b]*Files:[^\x1b]*snapshot [0-9a-f]{8} saved/);
+});
+
+test("shows no progress while it waits for the password", needsScript, async (t) => {
+  const at = workplace(t);
+  await at.ok(["init"]);
+  const backup = onTerminal(t, at, ["backup", at.source], { HOLDFAST_PROGRESS_FPS: "60" });
+  await backup.answer("enter password for repository", "");
+  await new Promise((resolve) => setTimeout(resolve, 500));
+  assert.doesNotMatch(backup.text(), /files/);
+  await backup.answer(": ", `${PASSWORD}\r`);
+  assert.equal(await backup.end(), 0);
 });
 
 test("with --quiet, or where it is no terminal, no progress is shown", needsScript, async (t) => {

@@ -11,6 +11,7 @@ import type { RemotePlaces, RemoteSourceOptions } from "../../source/rsync/index
 import type { ReportProblem, Source } from "../../source/source.ts";
 import type { OptionValues } from "../command-spec.ts";
 import { rawArgument } from "../raw-argument.ts";
+import type { ScanOptions } from "../scan.ts";
 import type { backupSpec } from "./backup.spec.ts";
 
 type BackupOptions = OptionValues<typeof backupSpec.options>;
@@ -22,6 +23,8 @@ export interface ChosenSource {
   readonly excludes: readonly string[];
   /** The host that it is on, where that is not this one. */
   readonly host: string | undefined;
+  /** What can be counted beforehand. */
+  readonly scannable?: ScanOptions;
   /** `previous` gives the last version of a file: a remote source then only needs what has changed in it. */
   open(onProblem: ReportProblem, previous: PreviousContent): Source | Promise<Source>;
 }
@@ -79,22 +82,22 @@ function streamSource(args: readonly string[], options: BackupOptions): ChosenSo
 function localSource(paths: readonly RawPath[], options: BackupOptions, skipFolders: readonly string[]): ChosenSource {
   const excludes = [...options.exclude, ...options.excludeFile.flatMap(readPatterns)];
   const excludesIgnoringCase = [...options.iexclude, ...options.iexcludeFile.flatMap(readPatterns)];
+  const scannable = {
+    paths,
+    excludes,
+    excludesIgnoringCase,
+    excludeCaches: options.excludeCaches,
+    excludeIfPresent: options.excludeIfPresent,
+    ...(options.excludeLargerThan !== undefined && { excludeLargerThanBytes: options.excludeLargerThan }),
+    excludeFolders: skipFolders.map((folder) => rawPathFromText(resolve(folder))),
+    oneFileSystem: options.oneFileSystem,
+  };
   return {
     paths: [...new Set(paths.map((path) => `/${normaliseRoot(path).path}` as RawPath))].toSorted(),
     excludes: [...excludes, ...excludesIgnoringCase],
     host: undefined,
-    open: (onProblem) =>
-      openLocalSource({
-        paths,
-        excludes,
-        excludesIgnoringCase,
-        excludeCaches: options.excludeCaches,
-        excludeIfPresent: options.excludeIfPresent,
-        ...(options.excludeLargerThan !== undefined && { excludeLargerThanBytes: options.excludeLargerThan }),
-        excludeFolders: skipFolders.map((folder) => rawPathFromText(resolve(folder))),
-        oneFileSystem: options.oneFileSystem,
-        onProblem,
-      }),
+    scannable,
+    open: (onProblem) => openLocalSource({ ...scannable, onProblem }),
   };
 }
 

@@ -90,8 +90,8 @@ export const backupSpec = {
   exitCodes: ["3  the snapshot was made, but some of the files could not be read"],
 } satisfies CommandSpec;
 
-function parsePort(text: string): number {
-  const port = Number(text);
-  if (/^[0-9]+$/.test(text) && port > 0 && port < 65_536) return port;
-  throw new UsageError(`"${text}" is no port`);
+function parsePort(given: string): number {
+  const port = Number(given);
+  if (/^[0-9]+$/.test(given) && port > 0 && port < 65_536) return port;
+  throw new UsageError(`"${given}" is no port`);
 }

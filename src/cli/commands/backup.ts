@@ -5,7 +5,7 @@ import { hasWalkLogs } from "../../backup/walk-log.ts";
 import { startWorkersEarly, stopEarlyWorkers } from "../../backup/worker-pool.ts";
 import type { FileStat } from "../../platform/file-stat.ts";
 import { displayPath, type RawPath } from "../../platform/raw-path.ts";
-import { findSnapshot, type SnapshotRecord } from "../../repository/snapshots.ts";
+import { findSnapshot } from "../../repository/snapshots.ts";
 import type { SourceProblem } from "../../source/source.ts";
 import { readAhead } from "../../source/read-ahead.ts";
 import { cacheFolder } from "../cache.ts";
@@ -15,9 +15,10 @@ import { openFromSettings, repositoryOptions, requireRepository } from "../open-
 import { formatBytes } from "../output/format-bytes.ts";
 import { formatDuration } from "../output/format-time.ts";
 import type { Output } from "../output/output.ts";
-import { startProgress } from "../output/progress.ts";
+import { startProgress, type Progress, type ProgressState } from "../output/progress.ts";
 import { programVersion } from "../program-version.ts";
 import { reportItem } from "../report-item.ts";
+import { startScan, type Scan } from "../scan.ts";
 import { previousVersions } from "../../backup/previous-versions.ts";
 import { chooseSource, takesInput } from "./backup-source.ts";
 import type { backupSpec } from "./backup.spec.ts";
@@ -42,11 +43,14 @@ export async function run({ context, args, options }: Invocation<typeof backupSp
   // Checking the password takes a while, which the walk and the start of the workers can use.
   const source = takesInput(options) ? opened : readAhead(opened, ENTRIES_AHEAD);
   if (options.force || !(await hasWalkLogs(cache))) startWorkersEarly();
-  let parent: SnapshotRecord | undefined;
-  const shown = startProgress(output, () => progressState(progress, parent));
+  let total: (() => ExpectedTotal | undefined) | undefined;
+  let shown: Progress | undefined;
+  let scan: Scan | undefined;
   try {
     const repository = await openFromSettings(context, takesInput(options));
     const named = options.parent === undefined ? undefined : await findSnapshot(repository, options.parent);
+    // Not while a password may be asked for.
+    shown = startProgress(output, () => progressState(progress, total?.()));
     const result = await backupToRepository({
       repository,
       source,
@@ -67,7 +71,14 @@ export async function run({ context, args, options }: Invocation<typeof backupSp
       onProblem: report,
       onEntry: output.verbosity >= 2 ? (path, change, stat) => sayEntry(output, path, change, stat) : undefined,
       onParent: (found) => {
-        parent = found;
+        if (found !== undefined) {
+          // The best guess there is without counting.
+          const { files, sizeBytes: bytes } = found.record.open;
+          total = () => ({ files, bytes });
+        } else if (shown?.isShown === true && chosen.scannable !== undefined) {
+          scan = startScan(chosen.scannable);
+          total = scan.total;
+        }
         if (found !== undefined) previous.setParent(repository, found);
         if (found !== undefined && output.verbosity >= 1)
           output.note(`comparing with snapshot ${found.id.slice(0, 8)}`);
@@ -76,22 +87,28 @@ export async function run({ context, args, options }: Invocation<typeof backupSp
       signal,
     });
     shown.stop();
+    await scan?.stop();
     summarize(output, result, options.dryRun, startMs);
     return result.problems > 0 ? SOME_UNREADABLE : 0;
   } finally {
-    shown.stop();
+    shown?.stop();
+    await scan?.stop();
     await source.close();
     await stopEarlyWorkers();
   }
 }
 
-function progressState(progress: BackupProgress, parent: SnapshotRecord | undefined) {
+interface ExpectedTotal {
+  readonly files: number;
+  readonly bytes: number;
+}
+
+function progressState(progress: BackupProgress, total: ExpectedTotal | undefined): ProgressState {
   return {
     filesDone: progress.files,
     bytesDone: progress.bytes,
-    // The best guess there is without walking everything beforehand.
-    totalFiles: parent?.record.open.files,
-    totalBytes: parent?.record.open.sizeBytes,
+    totalFiles: total?.files,
+    totalBytes: total?.bytes,
     errors: progress.problems,
     current: progress.current === "" ? [] : [`/${displayPath(progress.current)}`],
   };

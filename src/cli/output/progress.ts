@@ -15,6 +15,8 @@ export interface ProgressState {
 }
 
 export interface Progress {
+  /** Whether anybody is told. */
+  readonly isShown: boolean;
   /** Takes the lines away. May be called again. */
   stop(): void;
 }
@@ -28,7 +30,7 @@ export function startProgress(
   state: () => ProgressState,
   jsonOf: (state: ProgressState) => object = () => ({}),
 ): Progress {
-  if (output.quiet || (!output.json && !output.isTerminal)) return { stop: () => undefined };
+  if (output.quiet || (!output.json && !output.isTerminal)) return { isShown: false, stop: () => undefined };
   const startMs = performance.now();
   const rate = Number(process.env.HOLDFAST_PROGRESS_FPS);
   const intervalMs = rate > 0 && rate <= 60 ? 1000 / rate : output.json ? 1000 : 200;
@@ -40,6 +42,7 @@ export function startProgress(
   }, intervalMs);
   timer.unref();
   return {
+    isShown: true,
     stop() {
       clearInterval(timer);
       output.live.show([]);
