@@ -11,7 +11,8 @@ import { discardWrites } from "../storage/discarding.ts";
 import { backup, type BackupProgress, type BackupResult, type EntryChange } from "./backup.ts";
 import { openLocalDestination } from "./local-destination.ts";
 import { writeLogFromSnapshot } from "./known-from-snapshot.ts";
-import { createWalkLog, openWalkLog, walkLogPath } from "./walk-log.ts";
+import { openResumableLog } from "./resumable-log.ts";
+import { createWalkLog, openWalkLog, walkLogPath, type KnownEntries, type WalkLogWriter } from "./walk-log.ts";
 import type { FileStat } from "../platform/file-stat.ts";
 
 /** A backup of a source into a repository at hand: finds what the last run knows, and goes on from there. */
@@ -37,6 +38,8 @@ export interface RepositoryBackupOptions {
   readonly dryRun?: boolean | undefined;
   /** Where walk logs lie; undefined to keep none. */
   readonly cacheDirectory: string | undefined;
+  /** Goes on where an interrupted run stopped, because getting the content again is dear. */
+  readonly resumes?: boolean | undefined;
   readonly workers?: number | undefined;
   readonly onProblem: ReportProblem;
   readonly onEntry?: ((path: RawPath, change: EntryChange, stat: FileStat) => void) | undefined;
@@ -64,8 +67,7 @@ export async function backupToRepository(options: RepositoryBackupOptions): Prom
   return backup({
     source: options.source,
     destination,
-    known: logPath === undefined || options.force === true ? undefined : openWalkLog(logPath),
-    log: logPath === undefined || options.dryRun === true ? undefined : createWalkLog(logPath),
+    ...openLogs(logPath, options),
     snapshot: {
       host,
       group,
@@ -85,16 +87,38 @@ export async function backupToRepository(options: RepositoryBackupOptions): Prom
   });
 }
 
+function openLogs(
+  logPath: string | undefined,
+  { force, dryRun, resumes }: RepositoryBackupOptions,
+): { readonly known: KnownEntries | undefined; readonly log: WalkLogWriter | undefined } {
+  if (logPath === undefined) return { known: undefined, log: undefined };
+  if (resumes === true && dryRun !== true && force !== true) return openResumableLog(logPath);
+  return {
+    known: force === true ? undefined : openWalkLog(logPath),
+    log: dryRun === true ? undefined : createWalkLog(logPath),
+  };
+}
+
 /** Equal for snapshots of the same host and paths, and tells nothing of them without the key. 16 bytes. */
 export function snapshotGroup(repository: Repository, host: string, paths: readonly RawPath[]): Buffer {
   const hash = createKeyedHash(writerKeys(repository).group);
   return hash.hash(Buffer.from(JSON.stringify([host, paths]))).subarray(0, 16);
 }
 
+/** The snapshot that a backup is compared with: the one that is named, or the last of the same host and paths. */
+export function findParentSnapshot(
+  repository: Repository,
+  host: string,
+  paths: readonly RawPath[],
+  options: Pick<RepositoryBackupOptions, "parent" | "force">,
+): Promise<SnapshotRecord | undefined> {
+  return findParent(repository, snapshotGroup(repository, host, paths), options);
+}
+
 async function findParent(
   repository: Repository,
   group: Buffer,
-  { parent, force }: RepositoryBackupOptions,
+  { parent, force }: Pick<RepositoryBackupOptions, "parent" | "force">,
 ): Promise<SnapshotRecord | undefined> {
   if (force === true) return undefined;
   if (parent !== undefined) return readSnapshot(repository, parent);

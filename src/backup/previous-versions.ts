@@ -1,5 +1,6 @@
 import { openSnapshotView } from "../browse/open-snapshot-view.ts";
 import type { SnapshotView } from "../browse/snapshot-view.ts";
+import type { FileEntry } from "../format/tree.ts";
 import type { RawPath } from "../platform/raw-path.ts";
 import { openFrameReader } from "../repository/frame-reader.ts";
 import type { Repository } from "../repository/repository.ts";
@@ -8,7 +9,9 @@ import type { Basis } from "../source/rsync/index.ts";
 
 /** The files of the snapshot that a backup is compared with, once that is known. */
 export interface PreviousVersions {
-  /** The content of the file at a path; undefined where there is none, or where it may not be read. */
+  /** The file at a path; undefined where there is none, or where it may not be read. */
+  readonly file: (path: RawPath) => Promise<FileEntry | undefined>;
+  /** Its content, from which an rsync takes what has not changed. */
   readonly content: (path: RawPath) => Promise<Basis | undefined>;
   readonly setParent: (repository: Repository, parent: SnapshotRecord) => void;
 }
@@ -16,6 +19,15 @@ export interface PreviousVersions {
 export function previousVersions(): PreviousVersions {
   let open: (() => Promise<SnapshotView>) | undefined;
   let opened: Promise<SnapshotView> | undefined;
+
+  async function find(path: RawPath): Promise<{ view: SnapshotView; entry: FileEntry } | undefined> {
+    if (open === undefined) return undefined;
+    opened ??= open();
+    const view = await opened;
+    const entry = await view.lookup(path);
+    return entry?.type === "file" ? { view, entry } : undefined;
+  }
+
   return {
     setParent: (repository, parent) => {
       // A write-only key cannot read what it compares with; then everything changed is sent whole.
@@ -25,12 +37,11 @@ export function previousVersions(): PreviousVersions {
         return openSnapshotView(reader, openSnapshot(repository, parent).sealed.root);
       };
     },
+    file: async (path) => (await find(path))?.entry,
     content: async (path) => {
-      if (open === undefined) return undefined;
-      opened ??= open();
-      const view = await opened;
-      const entry = await view.lookup(path);
-      if (entry?.type !== "file") return undefined;
+      const found = await find(path);
+      if (found === undefined) return undefined;
+      const { view, entry } = found;
       return { sizeBytes: entry.sizeBytes, read: (offset, length) => view.read(entry, offset, length) };
     },
   };

@@ -1,0 +1,252 @@
+import assert from "node:assert/strict";
+import { mkdirSync, readdirSync, rmSync, utimesSync, writeFileSync } from "node:fs";
+import path from "node:path";
+import { test } from "node:test";
+import type { TestContext } from "node:test";
+import { BEYOND_RSYNC, buildAwkwardTree, scrambledBytes } from "../../support/awkward-tree.ts";
+import { newHoldfast } from "../../support/holdfast.ts";
+import type { Holdfast } from "../../support/holdfast.ts";
+import { skipUnless } from "../../support/requirements.ts";
+import { run, runOk } from "../../support/run-command.ts";
+import type { CommandResult } from "../../support/run-command.ts";
+import { startSshServer } from "../../support/ssh-server.ts";
+import { temporaryFolder } from "../../support/temporary-folder.ts";
+import { assertSameForRsync } from "./same-for-rsync.ts";
+
+const TOOLS = ["rsync", "ssh", "tar", "find", "getfattr", "setfattr", "setfacl", "lsattr", "chattr", "setcap", "mknod"];
+const skip = skipUnless({ root: true, commands: TOOLS });
+const DOOR = path.join(import.meta.dirname, "door.ts");
+
+interface Server {
+  readonly holdfast: Holdfast;
+  /** A folder with nothing in it yet. */
+  readonly folder: string;
+  /** Runs rsync, with `SERVER:` in its arguments for the server. */
+  readonly rsync: (...args: string[]) => Promise<CommandResult>;
+  readonly killedAfter: (seconds: number, ...args: string[]) => Promise<CommandResult>;
+  readonly ok: (...args: string[]) => Promise<string>;
+  readonly snapshots: () => Promise<number>;
+}
+
+async function startServer(t: TestContext): Promise<Server> {
+  const server = await startSshServer(t);
+  const holdfast = await newHoldfast(t);
+  const caches = temporaryFolder(t);
+  const password = "correct horse battery staple";
+  const words = [process.execPath, DOOR, holdfast.repository, password, caches, "web1"].map((word) => `'${word}'`);
+  const forced = path.join(temporaryFolder(t), "forced");
+  writeFileSync(forced, `#!/bin/sh\nexec ${words.join(" ")}\n`, { mode: 0o755 });
+  server.restrictKey(`restrict,command="${forced}"`);
+  const withShell = (args: readonly string[]): string[] => [
+    "-e",
+    ["ssh", ...server.clientOptions].join(" "),
+    ...args.map((arg) => arg.replace(/^SERVER:/, "127.0.0.1:")),
+  ];
+  const rsync = (...args: string[]): Promise<CommandResult> => run("rsync", withShell(args));
+  return {
+    holdfast,
+    folder: temporaryFolder(t),
+    rsync,
+    killedAfter: (seconds, ...args) => run("timeout", [String(seconds), "rsync", ...withShell(args)]),
+    ok: async (...args) => {
+      const result = await rsync(...args);
+      assert.equal(result.status, 0, `${args.join(" ")}: ${result.stderr}`);
+      return result.stdout;
+    },
+    snapshots: async () => (JSON.parse(await holdfast.ok(["snapshots", "--json"])) as unknown[]).length,
+  };
+}
+
+test("an awkward tree that is pushed comes back as it was, by rsync and by restore", { skip }, async (t) => {
+  const { holdfast, folder, ok } = await startServer(t);
+  const original = path.join(folder, "original");
+  mkdirSync(original);
+  await buildAwkwardTree(original, { asRoot: true });
+  for (const name of BEYOND_RSYNC) rmSync(path.join(original, name), { recursive: true });
+  await run("chattr", ["-R", "-i", "-a", "-d", original]);
+
+  await ok("-aHAX", "--numeric-ids", `${original}/`, "SERVER:data/");
+  const restored = path.join(folder, "restored");
+  await holdfast.ok(["restore", "latest:/data", "--target", restored]);
+  await assertSameForRsync(original, restored);
+  const fetched = path.join(folder, "fetched");
+  await ok("-aHAX", "--numeric-ids", "SERVER:latest/data/", fetched);
+  await assertSameForRsync(original, fetched);
+  assert.equal(await ok("-aHAXin", "--numeric-ids", "SERVER:latest/data/", fetched), "", "nothing more to fetch");
+  await holdfast.ok(["check", "--read-data"]);
+});
+
+test("only what has changed is sent again, and a snapshot holds just what was there", { skip }, async (t) => {
+  const { holdfast, folder, ok, snapshots } = await startServer(t);
+  writeFileSync(path.join(folder, "kept"), "kept");
+  writeFileSync(path.join(folder, "gone"), "gone");
+  const large = scrambledBytes("large", 4_000_000);
+  writeFileSync(path.join(folder, "large"), large);
+  await ok("-a", `${folder}/`, "SERVER:");
+  assert.equal(await ok("-ai", `${folder}/`, "SERVER:"), "", "nothing is sent twice");
+
+  rmSync(path.join(folder, "gone"));
+  large.set(Buffer.from("changed"), 2_000_000);
+  writeFileSync(path.join(folder, "large"), large);
+  const said = await ok("-ai", "--stats", `${folder}/`, "SERVER:");
+  assert.match(said, /^<f\S+ large$/m);
+  assert.doesNotMatch(said, /kept/);
+  const literal = Number(/Literal data: ([\d,]+)/.exec(said)?.[1].replaceAll(",", ""));
+  assert.ok(literal < 10_000, `${literal} bytes of literal data`);
+  assert.equal(await snapshots(), 3);
+  const listed = await holdfast.ok(["ls", "latest"]);
+  assert.match(listed, /kept/);
+  assert.doesNotMatch(listed, /gone/);
+  assert.equal((await holdfast.ok(["dump", "latest", "/large"])).includes("changed"), true);
+});
+
+test("a dry run tells what would be sent, and makes nothing", { skip }, async (t) => {
+  const { folder, ok, snapshots } = await startServer(t);
+  writeFileSync(path.join(folder, "file"), "one");
+  await ok("-a", `${folder}/`, "SERVER:");
+  writeFileSync(path.join(folder, "file"), "two!");
+  writeFileSync(path.join(folder, "new"), "new");
+  const said = await ok("-ain", `${folder}/`, "SERVER:");
+  assert.match(said, /^<f\S+ file$/m);
+  assert.match(said, /^<f\++ new$/m);
+  assert.equal(await snapshots(), 1);
+});
+
+test("understands the options that people push with", { skip }, async (t) => {
+  const { holdfast, folder, ok } = await startServer(t);
+  mkdirSync(path.join(folder, "a/b"), { recursive: true });
+  writeFileSync(path.join(folder, "a/b/deep"), "deep");
+  writeFileSync(path.join(folder, "a/x.o"), "object");
+  writeFileSync(path.join(folder, "large"), Buffer.alloc(100_000, 1));
+  const names = async (): Promise<string> => holdfast.ok(["ls", "latest"]);
+  const cases: [args: string[], has: RegExp[], lacks: RegExp[]][] = [
+    [["-a", "--exclude=*.o", `${folder}/`, "SERVER:"], [/\/a\/b\/deep/, /\/large/], [/x\.o/]],
+    [["-az", "--delete", "--partial", "--checksum", `${folder}/`, "SERVER:"], [/x\.o/], []],
+    [["-az", "--zc=zlib", "--timeout=60", "--bwlimit=100m", "-P", `${folder}/`, "SERVER:"], [/x\.o/], []],
+    [["-aR", `${folder}/a/b`, "SERVER:"], [new RegExp(`${folder}/a/b/deep`)], [/large/, /x\.o/]],
+    [["-a", path.join(folder, "a"), "SERVER:in/to"], [/\/in\/to\/a\/b\/deep/], [/large/]],
+    [["-a", "--max-size=50k", `${folder}/`, "SERVER:"], [/deep/], [/large/]],
+    [["-a", "--protocol=30", `${folder}/`, "SERVER:"], [/deep/], []],
+    [["-aH", "--protocol=29", `${folder}/`, "SERVER:"], [/deep/], []],
+    [["-as", `${folder}/`, "SERVER:with space/"], [/\/with space\/a\/b\/deep/], []],
+    [["-a", "--cc=md5", "-S", "--inplace", "-O", "-v", `${folder}/`, "SERVER:"], [/deep/], []],
+    [["-aAX", "--files-from=-", "--from0", folder, "SERVER:"], [/deep/], [/large/]],
+  ];
+  for (const [args, has, lacks] of cases) {
+    const hasList = args.includes("--files-from=-");
+    const list = path.join(temporaryFolder(t), "list");
+    if (hasList) writeFileSync(list, "a/b/deep\0");
+    await ok(...args.map((arg) => (arg === "--files-from=-" ? `--files-from=${list}` : arg)));
+    const listed = await names();
+    for (const pattern of has) assert.match(listed, pattern, args.join(" "));
+    for (const pattern of lacks) assert.doesNotMatch(listed, pattern, args.join(" "));
+  }
+});
+
+test("refuses what makes no sense for a snapshot, and says so through rsync", { skip }, async (t) => {
+  const { folder, rsync, snapshots } = await startServer(t);
+  writeFileSync(path.join(folder, "file"), "file");
+  const cases: [args: string[], message: RegExp][] = [
+    [["-a", "--append"], /--append is refused here: a snapshot is made from whole files/],
+    [["-a", "--link-dest=../x"], /--link-dest is refused here/],
+    [["-ab"], /older versions are kept in older snapshots/],
+    [["-a", "--remove-source-files"], /does not take files away/],
+    [["-au"], /a snapshot holds all that is sent/],
+    [["-r"], /a snapshot needs all that rsync -a sends; -o -g -p -t -l is missing/],
+    [["-am"], /empty folders belong to a snapshot/],
+    [["-a", "--iconv=utf8,latin1"], /names are saved byte for byte/],
+  ];
+  for (const [args, message] of cases) {
+    const result = await rsync(...args, `${folder}/`, "SERVER:");
+    assert.notEqual(result.status, 0, args.join(" "));
+    assert.match(result.stderr, message, args.join(" "));
+  }
+  const outside = await rsync("-a", `${folder}/`, "SERVER:../../etc");
+  assert.match(outside.stderr, /nothing above a snapshot/);
+  assert.equal(await snapshots(), 0);
+});
+
+test("an interrupted push makes no snapshot, and goes on when it is run again", { skip }, async (t) => {
+  const { holdfast, folder, killedAfter, ok, snapshots } = await startServer(t);
+  for (let i = 0; i < 40; i++) {
+    writeFileSync(path.join(folder, `file-${String(i).padStart(2, "0")}`), scrambledBytes(`file ${i}`, 1_000_000));
+  }
+  // Slow enough to be in the middle of it when it is cut.
+  const cut = await killedAfter(4, "-a", "--bwlimit=8m", `${folder}/`, "SERVER:data");
+  assert.notEqual(cut.status, 0);
+  assert.equal(await snapshots(), 0);
+  const said = await ok("-a", "--stats", `${folder}/`, "SERVER:data");
+  assert.equal(await snapshots(), 1);
+  const sentAgain = Number(/Number of regular files transferred: ([\d,]+)/.exec(said)?.[1].replaceAll(",", ""));
+  assert.ok(sentAgain < 40, `${sentAgain} of 40 files were sent again`);
+  const target = path.join(temporaryFolder(t), "restored");
+  await holdfast.ok(["restore", "latest:/data", "--target", target]);
+  await assertSameForRsync(folder, target);
+});
+
+test("fetches as rsync users expect: listings, parts, filters, wildcards, deltas", { skip }, async (t) => {
+  const { folder, rsync, ok } = await startServer(t);
+  const original = path.join(folder, "original");
+  mkdirSync(path.join(original, "etc/ssh"), { recursive: true });
+  writeFileSync(path.join(original, "etc/ssh/sshd_config"), "Port 22\n");
+  writeFileSync(path.join(original, "etc/passwd"), "root:x:0:0\n");
+  writeFileSync(path.join(original, "image"), scrambledBytes("image", 3_000_000));
+  await ok("-a", `${original}/`, "SERVER:");
+
+  const listing = await ok("SERVER:");
+  assert.match(listing, /^drwx\S+ .* \d{4}-\d\d-\d\dT\d\d:\d\d$/m);
+  assert.match(listing, /latest/);
+  const dated = /(\d{4}-\d\d-\d\dT\d\d:\d\d\S*)$/m.exec(listing)?.[1] ?? "";
+  assert.match(await ok("-r", "SERVER:latest/etc/"), /ssh\/sshd_config/);
+
+  const inTo = (name: string): string => path.join(folder, name);
+  await ok("-a", "SERVER:latest/etc/", inTo("one"));
+  await assertSameForRsync(path.join(original, "etc"), inTo("one"));
+  await ok("-a", `SERVER:${dated}/etc/ssh`, inTo("two"));
+  assert.deepEqual(readdirSync(inTo("two")), ["ssh"]);
+  await ok("-aR", "SERVER:latest/./etc/ssh", inTo("three"));
+  await assertSameForRsync(path.join(original, "etc/ssh"), path.join(inTo("three"), "etc/ssh"));
+  await ok("-a", "--exclude=ssh", "SERVER:latest/etc/", inTo("four"));
+  assert.deepEqual(readdirSync(inTo("four")), ["passwd"]);
+  await ok("-a", "SERVER:latest/etc/pass*", `${inTo("five")}/`);
+  assert.deepEqual(readdirSync(inTo("five")), ["passwd"]);
+  writeFileSync(inTo("list"), "etc/passwd\netc/ssh/sshd_config\n");
+  await ok("-a", `--files-from=${inTo("list")}`, "SERVER:latest/", inTo("six"));
+  assert.equal((await run("find", [inTo("six"), "-type", "f"])).stdout.split("\n").length, 3);
+
+  for (const options of [["-a"], ["-az"], ["-azz"], ["-a", "--protocol=29"], ["-a", "-z", "--protocol=30"], ["-ac"]]) {
+    const target = inTo("deltas");
+    mkdirSync(target, { recursive: true });
+    const old = scrambledBytes("image", 3_000_000);
+    old.set(Buffer.from("something else"), 1_234_567);
+    writeFileSync(path.join(target, "image"), old);
+    utimesSync(path.join(target, "image"), 1, 1);
+    const said = await ok(...options, "--stats", "SERVER:latest/image", `${target}/`);
+    const literal = Number(/Literal data: ([\d,]+)/.exec(said)?.[1].replaceAll(",", ""));
+    assert.ok(literal < 10_000, `${options.join(" ")}: ${literal} bytes of literal data`);
+    await runOk("cmp", [path.join(target, "image"), path.join(original, "image")]);
+  }
+
+  const missing = await rsync("-a", "SERVER:latest/nothing", inTo("seven"));
+  assert.equal(missing.status, 23);
+  assert.match(missing.stderr, /No such file or directory/);
+  const links = await rsync("-aL", "SERVER:latest/", inTo("eight"));
+  assert.match(links.stderr, /links are given as what they are/);
+  const above = await rsync("-a", "SERVER:../../etc/passwd", inTo("nine"));
+  assert.match(above.stderr, /nothing above the list of snapshots/);
+});
+
+test("anything but rsync is refused at the door", { skip }, async (t) => {
+  const server = await startSshServer(t);
+  const holdfast = await newHoldfast(t);
+  const forced = path.join(temporaryFolder(t), "forced");
+  const words = [process.execPath, DOOR, holdfast.repository, "correct horse battery staple", temporaryFolder(t), "web1"];
+  writeFileSync(forced, `#!/bin/sh\nexec ${words.map((word) => `'${word}'`).join(" ")}\n`, { mode: 0o755 });
+  server.restrictKey(`restrict,command="${forced}"`);
+  for (const command of ["id", "sh -c id", "rsync --daemon", "rsync --server . $(id)", "rsync; id", "scp -t /"]) {
+    const result = await run("ssh", [...server.clientOptions, "127.0.0.1", command]);
+    assert.notEqual(result.status, 0, command);
+    assert.equal(result.stdout, "", command);
+    assert.match(result.stderr, /^holdfast: /m, command);
+  }
+});
