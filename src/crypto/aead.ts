@@ -39,7 +39,12 @@ export function sealInto(
 ): number {
   const cipher = createCipheriv("aes-256-gcm", prepareKey(key), nonceBytes(nonceNumber), { authTagLength: SEAL_OVERHEAD_BYTES });
   cipher.setAAD(aad);
-  for (const part of parts) at += cipher.update(part).copy(target, at);
+  for (const part of parts) {
+    const ciphertext = cipher.update(part);
+    at += ciphertext.copy(target, at);
+    // Freed at once: large pieces would otherwise pile up until the garbage collector comes by.
+    if (ciphertext.byteLength === ciphertext.buffer.byteLength) (ciphertext.buffer as ArrayBuffer).transfer(0);
+  }
   cipher.final();
   return at + cipher.getAuthTag().copy(target, at);
 }
