@@ -55,6 +55,9 @@ export const SESSION_RULES: SessionRules = {
   noteMs: 24 * 60 * 60 * 1000,
 };
 
+/** How long a commit may take whose run has lost its note. */
+const LATE_NOTE_MS = 10 * 60 * 1000;
+
 /** A session while a connection serves it. */
 export interface ServedSession {
   readonly storage: GuardedStorage;
@@ -78,6 +81,8 @@ interface Session {
   readonly storage: GuardedStorage;
   note: RunningNote | undefined;
   noteTimer: NodeJS.Timeout | undefined;
+  /** It was noted again to commit, after its note had been removed: that happens once. */
+  cameLate: boolean;
   connection: Connection | undefined;
   linger: NodeJS.Timeout | undefined;
 }
@@ -128,6 +133,7 @@ export function createHostSessions(
       report,
       note,
       noteTimer: undefined,
+      cameLate: false,
       connection: undefined,
       linger: undefined,
       storage: guardedStorage(guard, host, {
@@ -135,7 +141,10 @@ export function createHostSessions(
         startedMs,
         async renewNote() {
           if (session.note !== undefined) return session.note.renewForGood();
+          if (session.cameLate) throw new RefusedError("the run has taken too long", { hint: "begin another" });
+          session.cameLate = true;
           session.note = await writeNote(host);
+          session.noteTimer = setTimeout(() => void removeNote(session), LATE_NOTE_MS).unref();
           doomed = await guard.condemned();
         },
         doomed: () => doomed,

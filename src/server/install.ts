@@ -1,0 +1,86 @@
+/** What setting the server up as a service of systemd takes; nothing is done here. */
+import { execFileSync } from "node:child_process";
+
+export type InstallationStep =
+  | { readonly does: string; readonly file: string; readonly content: string }
+  | {
+      readonly does: string;
+      readonly command: readonly string[];
+      /** True where it was done already. */
+      readonly unless?: () => boolean;
+    };
+
+export interface InstallationRequest {
+  readonly dataFolder: string;
+  readonly user: string;
+  readonly programFile: string;
+}
+
+export interface Installation {
+  readonly steps: readonly InstallationStep[];
+}
+
+export const UNIT_FILE = "/etc/systemd/system/holdfast-server.service";
+
+export function planInstallation({ dataFolder, user, programFile }: InstallationRequest): Installation {
+  return {
+    steps: [
+      {
+        does: "a user of its own, without rights; hosts log in as it, and sshd lets them do nothing but save",
+        command: ["useradd", "--system", "--home-dir", dataFolder, "--shell", "/bin/sh", user],
+        unless: () => isUser(user),
+      },
+      { does: "its data folder", command: ["install", "-d", "-m", "0700", "-o", user, "-g", user, dataFolder] },
+      { does: "the service", file: UNIT_FILE, content: unitText({ dataFolder, user, programFile }) },
+      { does: "systemd reads it", command: ["systemctl", "daemon-reload"] },
+      { does: "it starts now, and with the machine", command: ["systemctl", "enable", "--now", "holdfast-server"] },
+    ],
+  };
+}
+
+function isUser(name: string): boolean {
+  try {
+    execFileSync("id", ["-u", name], { stdio: "ignore" });
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** systemd.service(5), systemd.exec(5). */
+export function unitText({ dataFolder, user, programFile }: InstallationRequest): string {
+  return `[Unit]
+Description=Holdfast backup server
+After=network-online.target
+Wants=network-online.target
+
+[Service]
+Type=exec
+User=${user}
+Group=${user}
+ExecStart=${systemdQuoted(programFile)} server --data ${systemdQuoted(dataFolder)}
+Restart=on-failure
+RestartSec=10
+# Snapshots under way are waited for.
+TimeoutStopSec=60
+UMask=0077
+Nice=5
+NoNewPrivileges=yes
+PrivateTmp=yes
+PrivateDevices=yes
+ProtectSystem=strict
+ProtectKernelTunables=yes
+ProtectKernelModules=yes
+ProtectControlGroups=yes
+RestrictSUIDSGID=yes
+ReadWritePaths=${systemdQuoted(dataFolder)}
+
+[Install]
+WantedBy=multi-user.target
+`;
+}
+
+function systemdQuoted(text: string): string {
+  const safe = text.replaceAll("%", "%%");
+  return /^[\w@%+=:,./-]+$/.test(safe) ? safe : `"${safe.replaceAll("\\", "\\\\").replaceAll('"', '\\"')}"`;
+}

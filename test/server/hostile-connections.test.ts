@@ -1,0 +1,264 @@
+import assert from "node:assert/strict";
+import { randomBytes } from "node:crypto";
+import { readdirSync } from "node:fs";
+import { connect, type Socket } from "node:net";
+import { once } from "node:events";
+import path from "node:path";
+import { test } from "node:test";
+import { setTimeout as wait } from "node:timers/promises";
+import { encodeHostHeader, type HostListenerOptions, listenForHosts } from "../../src/server/host-listener.ts";
+import { memoryStorage } from "../../src/storage/memory.ts";
+import { type ByteChannel, type Connection, openConnection } from "../../src/wire/connection.ts";
+import { encodeHello, VERSION } from "../../src/wire/hello.ts";
+import { encodeMessage, INITIAL_CREDIT_BYTES, type Message, PREFACE } from "../../src/wire/message.ts";
+import { encodeGetRequest, encodePutRequest, METHODS } from "../../src/wire/storage-calls.ts";
+import { type Cleanup, atEnd } from "../support/at-end.ts";
+import { usedMemoryBytes } from "../support/heap.ts";
+import { temporaryFolder } from "../support/temporary-folder.ts";
+import { createTestFleet } from "./test-fleet.ts";
+
+const MEBIBYTE = 1024 * 1024;
+const ID = "ab".repeat(32);
+const PACK = `packs/ab/${ID}`;
+
+async function startListener(t: Cleanup, more: Partial<HostListenerOptions> = {}) {
+  const fleet = await createTestFleet(t, { storage: memoryStorage() });
+  fleet.addHost("web1");
+  const socketPath = path.join(temporaryFolder(t), "run", "hosts.sock");
+  const listener = await listenForHosts({ ...fleet.options, socketPath, ...more });
+  atEnd(t, () => listener.close());
+  return { fleet, listener, socketPath };
+}
+
+async function dial(socketPath: string): Promise<Socket> {
+  const socket = connect(socketPath);
+  socket.on("error", () => undefined);
+  await once(socket, "connect");
+  return socket;
+}
+
+function channelOf(socket: Socket): ByteChannel {
+  return { input: socket, output: socket, destroy: () => socket.destroy() };
+}
+
+/** A connection on which hello was said, and what came in answer. */
+async function greet(socketPath: string): Promise<{ connection: Connection; messages: AsyncGenerator<Message> }> {
+  const socket = await dial(socketPath);
+  socket.write(encodeHostHeader({ host: "web1", from: "test" }));
+  const connection = openConnection(channelOf(socket));
+  const messages = connection.messages();
+  const hello = { version: VERSION, program: "hostile", purpose: "backup" as const };
+  connection.send({ kind: "hello", json: encodeHello(hello) });
+  const first = await messages.next();
+  assert.equal(first.value?.kind, "hello");
+  return { connection, messages };
+}
+
+/** Why the server ends the connection. */
+async function ending(messages: AsyncGenerator<Message>): Promise<string> {
+  try {
+    for await (const message of messages) {
+      if (message.kind === "failure") return message.failure.message;
+    }
+    return "it ended well";
+  } catch (error) {
+    return (error as Error).message;
+  }
+}
+
+const put = (sizeBytes: number): Message => ({
+  ...{ kind: "request", id: 1, method: METHODS.put, hasContent: true },
+  body: encodePutRequest({ name: PACK, sizeBytes, offset: 0 }),
+});
+
+const pieces = Buffer.alloc(64 * 1024);
+
+const breaches: [string, (connection: Connection) => void, RegExp][] = [
+  ["more content than was granted", flood, /more content than was granted|more content came than was announced/],
+  ["a pack that would not end", (c) => c.send(put(2 ** 50)), /more than the 67108864 allowed/],
+  ["an unknown request", (c) => c.send(request(1, 99, Buffer.alloc(0))), /unknown/],
+  ["a request that is cut", (c) => c.send(request(1, METHODS.get, Buffer.from([200]))), /malformed/],
+  ["a request number twice", (c) => [5, 5].forEach((id) => c.send(request(id, 1, Buffer.from([0, 0])))), /used twice/],
+  ["content before its request", (c) => c.send({ kind: "data", id: 7, bytes: pieces }), /before its request/],
+  ["a second hello", (c) => c.send({ kind: "hello", json: Buffer.from("{}") }), /middle of a connection/],
+  ["an answer", (c) => [request(1, 1, Buffer.from([0, 0])), { kind: "answer", id: 1, body: pieces } as const].forEach(c.send), /agent that sends answer|malformed/],
+];
+
+function request(id: number, method: number, body: Buffer): Message {
+  return { kind: "request", id, method, hasContent: false, body };
+}
+
+/** Content without end for an object of ten bytes, whether it is granted or not. */
+function flood(connection: Connection): void {
+  connection.send(put(10));
+  for (let sent = 0; sent <= INITIAL_CREDIT_BYTES; sent += pieces.length) {
+    connection.send({ kind: "data", id: 1, bytes: pieces });
+  }
+}
+
+for (const [what, act, why] of breaches) {
+  test(`ends the request or the connection of an agent that sends ${what}`, async (t) => {
+    const { socketPath, fleet } = await startListener(t);
+    const { connection, messages } = await greet(socketPath);
+    act(connection);
+    assert.match(await ending(messages), why);
+    connection.close();
+    assert.deepEqual(fleet.faults, []);
+  });
+}
+
+const openings: [string, Buffer, RegExp][] = [
+  ["something else", Buffer.from("GET / HTTP/1.1\r\n\r\n"), /does not begin as Holdfast does/],
+  ["a message of 4 GiB", Buffer.concat([PREFACE, Buffer.from("ffffffff", "hex")]), /4294967295 bytes long/],
+  ["a message of no bytes", Buffer.concat([PREFACE, Buffer.alloc(4)]), /0 bytes long/],
+  ["a request before the hello", Buffer.concat([PREFACE, ...encodeMessage(put(1))]), /does not begin with a hello/],
+  ["a hello that is no JSON", Buffer.concat([PREFACE, ...hello("{")]), /hello is not JSON/],
+  ["a hello without a version", Buffer.concat([PREFACE, ...hello('{"program":"x","purpose":"read"}')]), /names no version/],
+  [
+    "a later version",
+    Buffer.concat([PREFACE, ...hello('{"version":{"major":9,"minor":0},"program":"x","purpose":"read"}')]),
+    /the agent speaks version 9 of the protocol, the server 1/,
+  ],
+];
+
+function hello(json: string): Uint8Array[] {
+  return encodeMessage({ kind: "hello", json: Buffer.from(json) });
+}
+
+for (const [what, bytes, why] of openings) {
+  test(`turns away whoever begins with ${what}, and says why`, async (t) => {
+    const { socketPath } = await startListener(t);
+    const socket = await dial(socketPath);
+    socket.write(encodeHostHeader({ host: "web1", from: "test" }));
+    socket.write(bytes);
+    // Without a preface of our own, which `openConnection` would send.
+    const { input } = channelOf(socket);
+    let said = Buffer.alloc(0);
+    for await (const chunk of input) said = Buffer.concat([said, chunk as Buffer]);
+    assert.match(said.toString("utf8"), why);
+  });
+}
+
+test("gives up whoever says nothing, too slowly, or not who it is", async (t) => {
+  const { socketPath, listener } = await startListener(t, { headerMs: 200, helloMs: 200 });
+  for (const opening of ["", "{", '{"host":1,"from":""}\n', "x".repeat(5000), encodeHostHeader({ host: "web1", from: "" })]) {
+    const socket = await dial(socketPath);
+    if (opening !== "") socket.write(opening);
+    socket.resume();
+    await Promise.race([once(socket, "close"), wait(2000).then(() => assert.fail(`still open after ${opening}`))]);
+  }
+  assert.equal(listener.connections, 0);
+});
+
+test("gives up an upload that stands still, and keeps what came of it for the next try", async (t) => {
+  const { socketPath, fleet } = await startListener(t, { stallMs: 200 });
+  const { connection, messages } = await greet(socketPath);
+  connection.send(put(MEBIBYTE));
+  connection.send({ kind: "data", id: 1, bytes: pieces });
+  assert.match(await ending(messages), /the content stopped arriving/);
+  connection.close();
+  assert.equal(await fleet.options.uploads.heldBytes("web1", PACK), pieces.length);
+});
+
+test("gives up an agent that is silent, and goes on with one that gives signs of life", async (t) => {
+  const { socketPath, listener } = await startListener(t, { silenceMs: 300 });
+  const { connection, messages } = await greet(socketPath);
+  const reading = ending(messages);
+  await wait(900);
+  assert.equal(listener.connections, 1, "pings were answered");
+  void reading;
+  connection.close();
+
+  const socket = await dial(socketPath);
+  socket.write(encodeHostHeader({ host: "web1", from: "test" }));
+  socket.write(Buffer.concat([PREFACE, ...hello('{"version":{"major":1,"minor":0},"program":"x","purpose":"read"}')]));
+  socket.resume();
+  await Promise.race([once(socket, "close"), wait(3000).then(() => assert.fail("still open"))]);
+});
+
+test("holds little in memory for an agent that asks for much and takes nothing", async (t) => {
+  const { socketPath, fleet, listener } = await startListener(t, { silenceMs: 60_000 });
+  // Listings of hundreds of MiB in all, of which nothing is taken.
+  const { connection } = await greet(socketPath);
+  for (let id = 1; id <= 60; id++) {
+    connection.send(request(id, METHODS.get, encodeGetRequest({ name: "config", range: undefined })));
+  }
+  await fleet.storage.put(`running/${"f".repeat(32)}`, [randomBytes(10)]);
+  await wait(300);
+  const before = usedMemoryBytes();
+  assert.equal(listener.connections, 1);
+  // Uploads that nobody lets come to an end: each up to its credit, and all of them up to what one connection may hold.
+  for (let id = 100; id < 160; id++) {
+    connection.send({
+      ...{ kind: "request", id, method: METHODS.put, hasContent: true },
+      body: encodePutRequest({ name: `packs/${"ab"}/${"ab"}${String(id).padStart(62, "0")}`, sizeBytes: MEBIBYTE, offset: 0 }),
+    });
+    connection.send({ kind: "data", id, bytes: pieces });
+  }
+  await wait(300);
+  assert.ok(usedMemoryBytes() - before < 16 * MEBIBYTE, `${usedMemoryBytes() - before} bytes`);
+  connection.close();
+});
+
+test("keeps but a few broken uploads of a host", async (t) => {
+  const { socketPath, fleet } = await startListener(t);
+  const folder = temporaryFolder(t);
+  void folder;
+  const held: number[] = [];
+  for (let round = 0; round < 7; round++) {
+    const { connection, messages } = await greet(socketPath);
+    const name = `packs/ab/ab${String(round).padStart(62, "0")}`;
+    const body = encodePutRequest({ name, sizeBytes: MEBIBYTE, offset: 0 });
+    connection.send({ kind: "request", id: 1, method: METHODS.put, hasContent: true, body });
+    connection.send({ kind: "data", id: 1, bytes: pieces });
+    await wait(50);
+    connection.close();
+    await ending(messages);
+    await wait(50);
+  }
+  for (let round = 0; round < 7; round++) {
+    held.push(await fleet.options.uploads.heldBytes("web1", `packs/ab/ab${String(round).padStart(62, "0")}`));
+  }
+  assert.deepEqual(held, [0, 0, 0, ...Array.from({ length: 4 }, () => pieces.length)]);
+});
+
+test("bears 10,000 connections at once, and serves who comes when they are gone", async (t) => {
+  const { socketPath, listener } = await startListener(t, { maximumConnections: 64, headerMs: 60_000 });
+  const before = usedMemoryBytes();
+  const sockets: Socket[] = [];
+  let closed = 0;
+  for (let batch = 0; batch < 100; batch++) {
+    const opened = Array.from({ length: 100 }, () => {
+      const socket = connect(socketPath);
+      socket.on("error", () => undefined);
+      socket.once("close", () => closed++);
+      socket.resume();
+      return socket;
+    });
+    sockets.push(...opened);
+    await wait(2);
+  }
+  await wait(500);
+  assert.ok(closed >= 10_000 - 128, `${closed} were closed at once`);
+  assert.equal(listener.connections, 0);
+  for (const socket of sockets) socket.destroy();
+  sockets.length = 0;
+  await wait(200);
+  const took = usedMemoryBytes() - before;
+  assert.ok(took < 16 * MEBIBYTE, `${took} bytes are still held`);
+  const { connection } = await greet(socketPath);
+  assert.equal(listener.connections, 1);
+  connection.close();
+});
+
+test("has one server at a socket, and takes the place of one that was killed", async (t) => {
+  const { socketPath, fleet } = await startListener(t);
+  await assert.rejects(listenForHosts({ ...fleet.options, socketPath }), /listening at .* already/);
+  assert.deepEqual(readdirSync(path.dirname(socketPath)), ["hosts.sock"]);
+  const { execFileSync } = await import("node:child_process");
+  const stale = path.join(temporaryFolder(t), "stale.sock");
+  const script = `require("net").createServer().listen(${JSON.stringify(stale)}, () => process.kill(process.pid, "SIGKILL"))`;
+  assert.throws(() => execFileSync(process.execPath, ["-e", script]));
+  const second = await listenForHosts({ ...fleet.options, socketPath: stale });
+  await second.close();
+});
