@@ -42,7 +42,7 @@ export async function openFromOptions(
   return openRepository(storage, await readUnlock(context, options, inputIsTaken));
 }
 
-async function readUnlock(context: Context, options: RepositoryOptions, inputIsTaken: boolean): Promise<Unlock> {
+export async function readUnlock(context: Context, options: RepositoryOptions, inputIsTaken: boolean): Promise<Unlock> {
   if (options.identityFile !== undefined) return { identities: await readIdentities(options.identityFile) };
   const prompt = `enter password for repository ${options.repo ?? ""}`;
   const { variable } = options;

@@ -88,6 +88,9 @@ export function buildProgram(
     const [first, ...rest] = spec.name.split(" ");
     const parent = rest.length === 0 ? program : (parents.get(first) ?? addGroup(first));
     const command = parent.command(rest.at(-1) ?? first).summary(spec.summary);
+    // `server` does something by itself, and has `server install` below it, whose options are its own.
+    if (rest.length === 0) parents.set(first, command);
+    else parent.enablePositionalOptions();
     command.description([`${capitalized(spec.summary)}.`, spec.description].filter(Boolean).join("\n\n"));
     for (const { name, summary } of spec.arguments ?? []) command.argument(name, summary);
     addOptions(command, spec.options);

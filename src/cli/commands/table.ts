@@ -1,5 +1,5 @@
 /** Every command that there is. */
-import type { CommandModule, CommandSpec, OptionSpecs } from "../command-spec.ts";
+import { command } from "../command-entry.ts";
 import type { CommandEntry, CommandGroup } from "../program.ts";
 import { backupSpec } from "./backup.spec.ts";
 import { completionSpec } from "./completion.spec.ts";
@@ -21,11 +21,13 @@ import { catSpec } from "./cat.spec.ts";
 import { retentionSimulateSpec } from "./retention-simulate.spec.ts";
 import { unlockSpec } from "./unlock.spec.ts";
 import { versionSpec } from "./version.spec.ts";
+import { fleetCommandEntries, fleetCommandGroups } from "./fleet-table.ts";
 
 export const commandGroups: readonly CommandGroup[] = [
   { name: "key", summary: "manage the keys that open the repository" },
   { name: "repair", summary: "put a damaged repository in order" },
   { name: "retention", summary: "see what retention policies do" },
+  ...fleetCommandGroups,
 ];
 
 export const commandEntries: readonly CommandEntry[] = [
@@ -52,14 +54,7 @@ export const commandEntries: readonly CommandEntry[] = [
   command(keyPasswdSpec, () => import("./key-passwd.ts")),
   command(unlockSpec, () => import("./unlock.ts")),
   command(catSpec, () => import("./cat.ts")),
+  ...fleetCommandEntries,
   command(completionSpec, () => import("./completion.ts")),
   command(versionSpec, () => import("./version.ts")),
 ];
-
-/** Sees to it that the code takes what the spec gives. */
-function command<Options extends OptionSpecs>(
-  spec: CommandSpec<Options>,
-  load: () => Promise<CommandModule<Options>>,
-): CommandEntry {
-  return { spec, load };
-}

@@ -1,0 +1,71 @@
+/** The commands of a server and its administrators. */
+import { command } from "../command-entry.ts";
+import type { CommandEntry, CommandGroup } from "../program.ts";
+import {
+  accountAddSpec,
+  accountEditSpec,
+  accountListSpec,
+  accountShowSpec,
+  enrolSpec,
+  hostAddSpec,
+  hostApproveSpec,
+  hostEditSpec,
+  hostListSpec,
+  hostRemoveSpec,
+  hostShowSpec,
+  hostTokenSpec,
+  policyAddSpec,
+  policyEditSpec,
+  policyListSpec,
+  policyRemoveSpec,
+  policyShowSpec,
+} from "./host.spec.ts";
+import {
+  maintainSpec,
+  retentionPlanSpec,
+  runsAcceptSpec,
+  runsFollowSpec,
+  runsListSpec,
+  runsShowSpec,
+  serverAdoptSpec,
+  serverInstallSpec,
+  serverSpec,
+  statusSpec,
+} from "./server.spec.ts";
+
+export const fleetCommandGroups: readonly CommandGroup[] = [
+  { name: "host", summary: "manage the hosts of a server" },
+  { name: "account", summary: "manage the accounts of a server" },
+  { name: "policy", summary: "manage what hosts save and how long it stands" },
+  { name: "runs", summary: "see what was done, and do it now" },
+];
+
+export const fleetCommandEntries: readonly CommandEntry[] = [
+  command(serverSpec, () => import("./server.ts")),
+  command(serverInstallSpec, () => import("./server-install.ts")),
+  command(serverAdoptSpec, () => import("./server-adopt.ts")),
+  command(statusSpec, () => import("./status.ts")),
+  command(hostAddSpec, async () => (await import("./host.ts")).add),
+  command(hostListSpec, async () => (await import("./host.ts")).list),
+  command(hostShowSpec, async () => (await import("./host.ts")).show),
+  command(hostEditSpec, async () => (await import("./host.ts")).edit),
+  command(hostRemoveSpec, async () => (await import("./host.ts")).remove),
+  command(hostApproveSpec, async () => (await import("./host.ts")).approve),
+  command(hostTokenSpec, async () => (await import("./host.ts")).token),
+  command(accountAddSpec, async () => (await import("./account.ts")).add),
+  command(accountListSpec, async () => (await import("./account.ts")).list),
+  command(accountShowSpec, async () => (await import("./account.ts")).show),
+  command(accountEditSpec, async () => (await import("./account.ts")).edit),
+  command(policyAddSpec, async () => (await import("./policy.ts")).add),
+  command(policyListSpec, async () => (await import("./policy.ts")).list),
+  command(policyShowSpec, async () => (await import("./policy.ts")).show),
+  command(policyEditSpec, async () => (await import("./policy.ts")).edit),
+  command(policyRemoveSpec, async () => (await import("./policy.ts")).remove),
+  command(runsListSpec, async () => (await import("./runs.ts")).list),
+  command(runsShowSpec, async () => (await import("./runs.ts")).show),
+  command(runsFollowSpec, async () => (await import("./runs.ts")).follow),
+  command(runsAcceptSpec, async () => (await import("./runs.ts")).accept),
+  command(maintainSpec, async () => (await import("./runs.ts")).start),
+  command(retentionPlanSpec, () => import("./retention-plan.ts")),
+  command(enrolSpec, () => import("./enrol.ts")),
+];

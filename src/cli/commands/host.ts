@@ -1,0 +1,134 @@
+import type { Host } from "../../fleet/hosts.ts";
+import type { Run } from "../../fleet/runs.ts";
+import { UsageError } from "../../errors.ts";
+import { apiPath } from "../../server/api-client.ts";
+import type { Invocation } from "../command-spec.ts";
+import { formatBytes } from "../output/format-bytes.ts";
+import { formatTime } from "../output/format-time.ts";
+import type { Output } from "../output/output.ts";
+import { formatTable } from "../output/table.ts";
+import { serverOf } from "../server-access.ts";
+import { changedQuota, only } from "./fleet-options.ts";
+import type {
+  hostAddSpec,
+  hostApproveSpec,
+  hostEditSpec,
+  hostListSpec,
+  hostRemoveSpec,
+  hostShowSpec,
+  hostTokenSpec,
+} from "./host.spec.ts";
+import { runTable } from "./runs.ts";
+
+export const add = {
+  async run({ context: { output }, args, options }: Invocation<typeof hostAddSpec.options>): Promise<number> {
+    const { account, policy, keyMode } = options;
+    const body = { name: only(args, "host"), account, policy, keyMode, quota: changedQuota({}, options) };
+    const { host, token } = await serverOf(options).call<{ host: Host; token: string }>("POST", "/v1/hosts", body);
+    if (output.json) output.jsonLine({ host, token });
+    else {
+      output.note(`added the host ${host.name}`);
+      tellToken(output, host.name, token);
+    }
+    return 0;
+  },
+};
+
+function tellToken(output: Output, host: string, token: string): void {
+  output.note("Within a day, on the host:");
+  output.note("");
+  output.note(`  holdfast agent setup USER@SERVER --name ${host} --token ${token}`);
+}
+
+export const list = {
+  async run({ context: { output }, options }: Invocation<typeof hostListSpec.options>): Promise<number> {
+    const hosts = await serverOf(options).call<Host[]>("GET", "/v1/hosts");
+    if (output.json) output.jsonLine(hosts);
+    else for (const line of formatTable(COLUMNS, hosts, `${hosts.length} hosts`)) output.line(line);
+    return 0;
+  },
+};
+
+const COLUMNS = [
+  { title: "Host", cell: ({ name }: Host) => name },
+  {
+    title: "State",
+    cell: ({ state, offeredKeys }: Host) => (offeredKeys === undefined ? state : `${state}, new key to approve`),
+  },
+  { title: "Account", cell: ({ account }: Host) => account },
+  { title: "Policy", cell: ({ policy }: Host) => policy },
+  { title: "Key", cell: ({ keyMode }: Host) => keyMode },
+  { title: "Used", align: "right" as const, cell: ({ usedBytes }: Host) => formatBytes(usedBytes) },
+  {
+    title: "Quota",
+    align: "right" as const,
+    cell: ({ quota: { hardBytes } }: Host) => (hardBytes === undefined ? "none" : formatBytes(hardBytes)),
+  },
+];
+
+export const show = {
+  async run({ context: { output }, args, options }: Invocation<typeof hostShowSpec.options>): Promise<number> {
+    const server = serverOf(options);
+    const name = only(args, "host");
+    const host = await server.call<Host>("GET", apiPath(["hosts", name]));
+    const runs = await server.call<Run[]>("GET", apiPath(["runs"], { host: name, limit: 10 }));
+    if (output.json) output.jsonLine({ ...host, runs });
+    else {
+      for (const line of formatTable(COLUMNS, [host])) output.line(line);
+      output.line(`added ${formatTime(host.createdMs)}; SSH key ${host.keys?.sshKey ?? "none yet"}`);
+      if (host.offeredKeys !== undefined) output.line(`offered: ${host.offeredKeys.sshKey}`);
+      output.line("");
+      for (const line of runTable(runs)) output.line(line);
+    }
+    return 0;
+  },
+};
+
+export const edit = {
+  async run({ context: { output }, args, options }: Invocation<typeof hostEditSpec.options>): Promise<number> {
+    const { policy, keyMode, suspend, resume } = options;
+    if (suspend && resume) throw new UsageError("--suspend and --resume exclude each other");
+    const server = serverOf(options);
+    const path = apiPath(["hosts", only(args, "host")]);
+    const { quota } = await server.call<Host>("GET", path);
+    const suspended = suspend ? true : resume ? false : undefined;
+    const host = await server.call<Host>("PATCH", path, {
+      policy,
+      keyMode,
+      suspended,
+      quota: changedQuota(quota, options),
+    });
+    if (output.json) output.jsonLine(host);
+    output.note(`changed the host ${host.name}`);
+    return 0;
+  },
+};
+
+export const remove = {
+  async run({ context: { output }, args, options }: Invocation<typeof hostRemoveSpec.options>): Promise<number> {
+    const name = only(args, "host");
+    await serverOf(options).call("DELETE", apiPath(["hosts", name]));
+    if (output.json) output.jsonLine({ message_type: "removed", host: name });
+    output.note(`forgot the host ${name}; its snapshots stay in the repository`);
+    return 0;
+  },
+};
+
+export const approve = {
+  async run({ context: { output }, args, options }: Invocation<typeof hostApproveSpec.options>): Promise<number> {
+    const host = await serverOf(options).call<Host>("POST", apiPath(["hosts", only(args, "host"), "approve"]));
+    if (output.json) output.jsonLine(host);
+    output.note(`the new key of ${host.name} counts from now on, the old one no more`);
+    return 0;
+  },
+};
+
+export const token = {
+  async run({ context: { output }, args, options }: Invocation<typeof hostTokenSpec.options>): Promise<number> {
+    const name = only(args, "host");
+    const answer = await serverOf(options).call<{ token: string }>("POST", apiPath(["hosts", name, "token"]));
+    if (output.json) output.jsonLine(answer);
+    else tellToken(output, name, answer.token);
+    return 0;
+  },
+};
