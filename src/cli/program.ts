@@ -88,9 +88,8 @@ export function buildProgram(
     const [first, ...rest] = spec.name.split(" ");
     const parent = rest.length === 0 ? program : (parents.get(first) ?? addGroup(first));
     const command = parent.command(rest.at(-1) ?? first).summary(spec.summary);
-    // `server` does something by itself, and has `server install` below it, whose options are its own.
+    // `server` does something by itself, and has `server install` below it.
     if (rest.length === 0) parents.set(first, command);
-    else parent.enablePositionalOptions();
     command.description([`${capitalized(spec.summary)}.`, spec.description].filter(Boolean).join("\n\n"));
     for (const { name, summary } of spec.arguments ?? []) command.argument(name, summary);
     addOptions(command, spec.options);
@@ -127,13 +126,13 @@ function parseValue(source: string, parse: (text: string) => unknown, text: stri
 
 /** Values of options as typed, else from the environment, else as the spec says. */
 function readOptions(specs: OptionSpecs, command: Command, environment: NodeJS.ProcessEnv): Record<string, unknown> {
-  const given = command.opts<Record<string, unknown>>();
   return Object.fromEntries(
     Object.values(specs).map((spec) => {
       const name = optionName(spec.flags);
-      const isGiven = command.getOptionValueSource(name) === "cli";
+      // An option that the command above knows as well (`server`, for `server install`) has been taken by that.
+      const taker = [command, command.parent].find((one) => one?.getOptionValueSource(name) === "cli");
       const fromEnvironment = spec.environment === undefined ? undefined : environment[spec.environment];
-      if (isGiven) return [name, given[name]];
+      if (taker) return [name, taker.getOptionValue(name)];
       if (fromEnvironment) return [name, parseValue(spec.environment!, spec.parse, fromEnvironment)];
       return [name, spec.absent];
     }),
