@@ -22,6 +22,7 @@ import {
 import type { HostDirectory } from "./host-directory.ts";
 import type { HostSessions } from "./host-sessions.ts";
 import type { IncomingUploads } from "./incoming-uploads.ts";
+import { createSlots } from "./slots.ts";
 
 export interface HostSessionOptions extends AnswerOptions {
   readonly directory: HostDirectory;
@@ -95,6 +96,8 @@ export interface StorageCallOptions {
 
 /** How much of an object is in memory at once on its way out. */
 const READ_BYTES = 1024 * 1024;
+/** And of how many objects for one connection. */
+const READS_AT_ONCE = 8;
 
 /** Answers the requests of one connection from a storage. */
 export function createAnswerer(
@@ -102,7 +105,9 @@ export function createAnswerer(
   options: StorageCallOptions,
 ): (request: IncomingRequest) => Promise<void> {
   let lists: Promise<unknown> = Promise.resolve();
+  const reads = createSlots(READS_AT_ONCE);
   return (request) => {
+    if (request.method === METHODS.get) return reads.run(() => answer(request, storage, options));
     if (request.method !== METHODS.list) return answer(request, storage, options);
     // One after another, as whoever asks for several may rest on their order: condemned packs before packs.
     const turn = lists.then(() => answer(request, storage, options));

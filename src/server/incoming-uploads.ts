@@ -6,6 +6,7 @@ import { createHash, randomBytes } from "node:crypto";
 import { mkdir, open, readdir, rm, stat, type FileHandle } from "node:fs/promises";
 import { join } from "node:path";
 import { errnoOf, ProtocolError } from "../errors.ts";
+import { createSlots } from "./slots.ts";
 
 export interface IncomingUploads {
   /** How much of this object an upload that broke off has left. */
@@ -192,26 +193,4 @@ function tooMuch(): ProtocolError {
 
 function tooLittle(): ProtocolError {
   return new ProtocolError("less content came than was announced");
-}
-
-interface Slots {
-  run<Result>(work: () => Promise<Result>): Promise<Result>;
-}
-
-function createSlots(count: number): Slots {
-  let free = count;
-  const queue: (() => void)[] = [];
-  return {
-    async run(work) {
-      if (free > 0) free--;
-      else await new Promise<void>((resolve) => queue.push(resolve));
-      try {
-        return await work();
-      } finally {
-        const next = queue.shift();
-        if (next === undefined) free++;
-        else next();
-      }
-    },
-  };
 }

@@ -294,6 +294,7 @@ export async function answerRequests(
   function receive(message: Message): void {
     if (message.kind === "request") return begin(message);
     if (!("id" in message)) throw malformed(`${message.kind} in the middle of a connection`);
+    if (message.kind === "answer" || message.kind === "failure") throw malformed(`an agent that sends ${message.kind}`);
     const state = open.get(message.id);
     if (state === undefined) {
       if (message.id > lastId) throw malformed(`${message.kind} before its request`);
@@ -320,8 +321,6 @@ export async function answerRequests(
       case "cancel":
         state.controller.abort(new ConnectionError("the agent gave the request up"));
         return state.wake();
-      default:
-        throw malformed(`an agent that sends ${message.kind}`);
     }
   }
 
