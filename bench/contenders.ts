@@ -15,7 +15,7 @@ export interface Contender {
   readonly repository?: (place: string) => string;
 }
 
-const PASSWORD = "correct horse battery staple";
+export const PASSWORD = "correct horse battery staple";
 const CHECKOUT = path.resolve(import.meta.dirname, "..");
 
 export const holdfast: Contender = {
