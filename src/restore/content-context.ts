@@ -17,6 +17,7 @@ export interface ContentContext {
   readonly folders: Folders;
   readonly fetcher: FrameFetcher;
   readonly secondTry: SecondTry;
+  readonly isStopping: () => boolean;
   readonly onWritten: (bytes: number) => void;
 }
 

@@ -1,5 +1,5 @@
 import { createBlobPlacer } from "../browse/file-layout.ts";
-import { DamagedError } from "../errors.ts";
+import { DamagedError, InterruptedError } from "../errors.ts";
 import type { ContentBlob, FileEntry } from "../format/tree.ts";
 import { readXattrsFd } from "../platform/extended-attributes.ts";
 import { truncateFd } from "../platform/file-data.ts";
@@ -171,7 +171,9 @@ async function writeNew(
     damage = (await runRanges(context, place.entry, created.fd, "write", content())).damage;
     if (damage !== undefined && (!context.keepDamaged || existing !== undefined)) throw damage;
   } catch (error) {
-    created.discard();
+    // What is written already need not be written again by the run that goes on.
+    if (error instanceof InterruptedError) created.leave();
+    else created.discard();
     throw error;
   }
   created.finish(onShortfall, damage && "damaged");
@@ -208,7 +210,7 @@ async function runRanges(
   let lostBlobs = 0;
   let firstMessage = "";
 
-  const isOver = (): boolean => failure !== undefined || (mode === "compare" && changed);
+  const isOver = (): boolean => failure !== undefined || context.isStopping() || (mode === "compare" && changed);
 
   async function handle(range: Range): Promise<void> {
     if (mode !== "write") {
@@ -256,6 +258,7 @@ async function runRanges(
     await Promise.all(running);
   }
   if (failure !== undefined) throw failure.error;
+  if (context.isStopping()) throw new InterruptedError("stopped in the middle of a file");
   const damage =
     lostBlobs === 0 ? undefined : new DamagedError(`${lostBlobs} piece(s) of it cannot be had: ${firstMessage}`);
   return { changed, damage };

@@ -102,6 +102,9 @@ export function createRun(options: RestoreOptions, target: Target): Run {
   const settledFiles: OrdinalSet = createOrdinalSet();
   const failedFolders = new Set<RawPath>();
   let hopeless: HoldfastError | undefined;
+  const stop = new Int32Array(new SharedArrayBuffer(4));
+  const stopWorkers = (): void => void Atomics.store(stop, 0, 1);
+  signal?.addEventListener("abort", stopWorkers, { once: true });
   let ordinal = 0;
 
   const rules: OtherRules = {
@@ -119,7 +122,7 @@ export function createRun(options: RestoreOptions, target: Target): Run {
     onShortfall: shortfalls.add,
     onFinished: () => progress.directories++,
   });
-  const context = createContext(options, rules, folders, progress);
+  const context = createContext(options, rules, folders, progress, stop);
   const small: SmallFiles = createSmallFiles(context);
   const links: HardLinks = createHardLinks(target.fd, folders, rules);
   const largeFiles = new Set<Promise<void>>();
@@ -132,6 +135,7 @@ export function createRun(options: RestoreOptions, target: Target): Run {
         hint: "make room or choose another target, and run the same command again: it goes on where it stopped",
         cause: error,
       });
+      stopWorkers();
       return;
     }
     progress.problems++;
@@ -269,8 +273,9 @@ export function createRun(options: RestoreOptions, target: Target): Run {
       leaveWritable: settled !== undefined,
       onShortfall: (kind) => shortfalls.add(pathOf(item), kind),
       done(outcome, failure) {
-        if (outcome === OUTCOME.failed) report(pathOf(item), errorOf(failure));
-        else count(item, outcome, sizeBytes);
+        if (outcome !== OUTCOME.failed) count(item, outcome, sizeBytes);
+        // What was not done because all is to stop is no problem of its own.
+        else if (!context.isStopping()) report(pathOf(item), errorOf(failure));
         if (outcome !== OUTCOME.failed && outcome !== OUTCOME.skipped && fileOrdinal >= 0)
           settledFiles.add(fileOrdinal);
         settled?.(outcome);
@@ -348,7 +353,8 @@ export function createRun(options: RestoreOptions, target: Target): Run {
     try {
       await restoreFolder(folders.root, view.top);
     } catch (error) {
-      small.abandon();
+      stopWorkers();
+      await small.abandon();
       await Promise.all(largeFiles);
       throw error;
     }
@@ -387,6 +393,7 @@ export function createRun(options: RestoreOptions, target: Target): Run {
       shortfalls: shortfalls.summary(),
     }),
     async close() {
+      signal?.removeEventListener("abort", stopWorkers);
       await context.pool.close();
       folders.close();
     },
@@ -398,6 +405,7 @@ function createContext(
   rules: OtherRules,
   folders: Folders,
   progress: RestoreProgress,
+  stop: Int32Array<SharedArrayBuffer>,
 ): ContentContext {
   const { repository, reader } = options;
   const setup: WorkerSetup = {
@@ -405,6 +413,7 @@ function createContext(
     repositoryId: Uint8Array.from(repository.ring.repositoryId),
     dataKey: Uint8Array.from(derivedKeys(repository.ring).data),
     sparse: options.sparse === true,
+    stop,
   };
   const workers = options.workers ?? Math.min(availableParallelism(), MOST_WORKERS);
   return {
@@ -415,6 +424,7 @@ function createContext(
     folders,
     fetcher: createFrameFetcher(reader, repository.storage),
     secondTry: createSecondTry(reader),
+    isStopping: () => Atomics.load(stop, 0) !== 0,
     onWritten: (bytes) => {
       progress.writtenBytes += bytes;
     },

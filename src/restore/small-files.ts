@@ -17,8 +17,8 @@ export interface SmallFiles {
   drain(): Promise<void>;
   /** How many wait to be handed out. */
   waiting(): number;
-  /** Forgets those that wait. */
-  abandon(): void;
+  /** Forgets those that wait, and resolves when nothing is under way. */
+  abandon(): Promise<void>;
 }
 
 interface WaitingFile {
@@ -76,6 +76,7 @@ export function createSmallFiles(context: ContentContext): SmallFiles {
     window = [];
     windowBytes = 0;
     for (const batch of batchesOf(files)) {
+      if (context.isStopping()) return;
       const frames = framesOf(batch);
       const bytes = frames.reduce((sum, frame) => sum + fetcher.sealedBytes(frame), 0);
       await pump.enter(bytes);
@@ -172,9 +173,10 @@ export function createSmallFiles(context: ContentContext): SmallFiles {
     add,
     drain,
     waiting: () => window.length,
-    abandon() {
+    async abandon() {
       for (const { file } of window) folders.unpin(file.folder);
       window = [];
+      while (running.size > 0) await Promise.all(running);
     },
   };
 }

@@ -43,6 +43,8 @@ export interface NewFile {
    * takes it for whole. Throws `SystemError`; the file is closed then, but there.
    */
   finish(onShortfall: OnShortfall, content?: "damaged"): void;
+  /** Closes it and leaves it, half written, where the next run will take it up; otherwise removes it. */
+  leave(): void;
   /** Closes and removes it. */
   discard(): void;
 }
@@ -79,6 +81,10 @@ export function createFile(place: FilePlace, existing: FileStat | undefined, rul
       } finally {
         closeFd(fd);
       }
+    },
+    leave() {
+      closeFd(fd);
+      if (!direct) unlinkAt(folderFd, name);
     },
     discard() {
       closeFd(fd);

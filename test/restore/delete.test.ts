@@ -41,7 +41,7 @@ test("delete removes what the snapshot does not have, and only that", async (t) 
     ],
   );
   assert.equal(result.deleted, 6);
-  assert.deepEqual(readdirSync(place.target, { recursive: true }).toSorted(), [
+  assert.deepEqual((readdirSync(place.target, { recursive: true }) as string[]).toSorted(), [
     "a",
     "folder",
     "folder/b",

@@ -14,6 +14,8 @@ export interface WorkerSetup {
   readonly dryRun: boolean;
   /** A folder that is in the way of a file may be removed with all that is in it. */
   readonly removeFolders: boolean;
+  /** Becomes 1 when the restore is to stop: then no further file is begun. */
+  readonly stop: Int32Array<SharedArrayBuffer>;
 }
 
 /** From the main thread to a worker. Each is answered by one `TaskDone` of its number. */

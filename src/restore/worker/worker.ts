@@ -49,6 +49,10 @@ function restoreFiles(task: FilesTask): TaskDone {
   const shortfalls: { kind: Shortfall; file: number }[] = [];
   let writtenBytes = 0;
   for (let file = 0; file < flags.length; file++) {
+    if (Atomics.load(setup.stop, 0) !== 0) {
+      outcomes.fill(OUTCOME.failed, file);
+      break;
+    }
     try {
       const toRestore = {
         entry: decodeEntry(task.entries, task.offsets[file]) as FileEntry,
