@@ -24,7 +24,7 @@ import { chooseSource, takesInput } from "./backup-source.ts";
 import type { backupSpec } from "./backup.spec.ts";
 
 const SOME_UNREADABLE = 3;
-const ENTRIES_AHEAD = 4000;
+const ENTRIES_AHEAD = 12_000;
 
 export async function run({ context, args, options }: Invocation<typeof backupSpec.options>): Promise<number> {
   const { output, signal } = context;
