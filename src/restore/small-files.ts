@@ -31,7 +31,8 @@ interface WaitingFile {
 
 const WINDOW_FILES = 1024;
 const WINDOW_BYTES = 32 * 1024 * 1024;
-const WINDOW_FOLDERS = 512;
+/** Each file that waits holds its folder open; a process may have 1,024 descriptors on many systems. */
+const MOST_OPEN_FOLDERS = 384;
 const BATCH_BYTES = 4 * 1024 * 1024;
 const BATCH_FILES = 256;
 
@@ -48,9 +49,12 @@ export function createSmallFiles(context: ContentContext): SmallFiles {
     if (waiting === undefined) return;
     window.push(waiting);
     windowBytes += file.sizeBytes;
-    const isFull =
-      window.length >= WINDOW_FILES || windowBytes >= WINDOW_BYTES || folders.openCount() >= WINDOW_FOLDERS;
-    if (isFull) await track(handOut());
+    if (window.length >= WINDOW_FILES || windowBytes >= WINDOW_BYTES) await track(handOut());
+    while (folders.openCount() >= MOST_OPEN_FOLDERS && failure === undefined) {
+      if (window.length > 0) await track(handOut());
+      else if (running.size > 0) await Promise.race(running);
+      else break;
+    }
     if (failure !== undefined) throw failure.error;
   }
 
