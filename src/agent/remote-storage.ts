@@ -296,6 +296,8 @@ export async function openRemoteStorage(options: RemoteStorageOptions): Promise<
   const { hello } = await persist((opened) => Promise.resolve(opened));
   return {
     location,
+    // While one pack is being made durable there, the next is on its way.
+    putsAtOnce: 2,
     server: hello,
     get traffic() {
       return {

@@ -19,8 +19,8 @@ export interface PackedFrame extends Omit<SealedFrame, "record"> {
 }
 
 /**
- * Gathers frames into packs and stores them. One pack is filled in memory while the one before is being written; more
- * than that is never held: callers wait for `ready()` before they make more frames.
+ * Gathers frames into packs and stores them. One pack is filled in memory while the one before (or as many as the storage
+ * takes at once) is being written; more than that is never held: callers wait for `ready()` before they make more frames.
  */
 export interface PackWriter {
   add(frame: SealedFrame): void;
@@ -41,6 +41,7 @@ export function createPackWriter(
   targetBytes: number = PACK_TARGET_BYTES,
 ): PackWriter {
   const progress = { givenBytes: 0, durableBytes: 0 };
+  const storesAtOnce = storage.putsAtOnce ?? 1;
   let open: OpenPack | undefined;
   const underWay: Promise<void>[] = [];
   let failure: { readonly error: unknown } | undefined;
@@ -49,7 +50,7 @@ export function createPackWriter(
     const pack = open;
     if (pack === undefined) return;
     open = undefined;
-    const before = underWay.at(-1);
+    const before = underWay.at(-storesAtOnce);
     const storing = (async () => {
       await before;
       try {
@@ -57,9 +58,9 @@ export function createPackWriter(
       } catch (error) {
         failure ??= { error };
       }
-      underWay.shift();
     })();
     underWay.push(storing);
+    void storing.then(() => underWay.splice(underWay.indexOf(storing), 1));
   }
 
   async function store(pack: OpenPack): Promise<void> {
@@ -86,7 +87,7 @@ export function createPackWriter(
       if (open.sizeBytes >= targetBytes) close();
     },
     async ready() {
-      while (failure === undefined && underWay.length > 1) await underWay[0];
+      while (failure === undefined && underWay.length > storesAtOnce) await Promise.race(underWay);
       if (failure !== undefined) throw failure.error;
     },
     async finish() {

@@ -114,7 +114,7 @@ test("a host is added, enrols with its token once, and a new key under its name 
   const after = readFileSync(keysFile, "utf8");
   assert.ok(!after.includes(oneTime));
   assert.match(after, /^ssh-ed25519 AAAAother of-a-person$/m);
-  assert.match(after, /^restrict,command="\S+ \S+ serve --data \S+ --host web" ssh-ed25519 \S+ holdfast:web$/m);
+  assert.match(after, /^restrict,command="\S+ \S+ serve --host web --socket \S+\/hosts\.sock" ssh-ed25519 \S+ holdfast:web$/m);
   await assert.rejects(api.call("POST", "/v1/enrol", { ...enrolment, keys: keysOf("thief") }), /used already/);
 
   // A person's login is trusted with a new host, but not with an old name.

@@ -230,9 +230,10 @@ function createRepositories(dataFolder: string): Repositories {
 function authorizedKeysOptions({ dataFolder, configuration, programFile }: ServerOptions) {
   const program = shellQuoted(configuration.ssh.program ?? programFile);
   const data = shellQuoted(path.resolve(dataFolder));
+  const socket = shellQuoted(path.resolve(dataFile.hostSocket(dataFolder)));
   return {
     file: configuration.ssh.authorized_keys ?? dataFile.authorizedKeys(dataFolder),
-    serveCommand: (host: string) => `${program} serve --data ${data} --host ${host}`,
+    serveCommand: (host: string) => `${program} serve --host ${host} --socket ${socket}`,
     enrolCommand: (host: string) => `${program} enrol --data ${data} --host ${host} --with-token`,
   };
 }

@@ -14,6 +14,9 @@ export interface Storage {
   /** For people: the place, as the user wrote it, without secrets. */
   readonly location: string;
 
+  /** How many large puts at once fill the way there: more than one where an answer takes long. Undefined for one. */
+  readonly putsAtOnce?: number;
+
   /**
    * Stores an object whole, or not at all. When it resolves, the object survives a power cut, and every reader sees it
    * at its full length. An existing object of that name is never changed: then the call resolves to false, and that

@@ -255,7 +255,7 @@ export async function answerRequests(
   }
 
   function drop(state: OpenRequest): void {
-    for (const bytes of state.arrived.splice(0)) buffered -= bytes.length;
+    for (const bytes of state.arrived.splice(0)) buffered -= costOf(bytes);
     wakeReader();
   }
 
@@ -269,7 +269,7 @@ export async function answerRequests(
         for (;;) {
           const bytes = state.arrived.shift();
           if (bytes !== undefined) {
-            buffered -= bytes.length;
+            buffered -= costOf(bytes);
             wakeReader();
             yield bytes;
             state.granted += bytes.length;
@@ -307,9 +307,9 @@ export async function answerRequests(
         if (state.uploadEnded || message.bytes.length > state.granted) throw malformed("more content than was granted");
         state.granted -= message.bytes.length;
         if (state.done) return;
-        // A copy: a view would keep the whole chunk that it came in.
-        state.arrived.push(Buffer.from(message.bytes));
-        buffered += message.bytes.length;
+        // Of a short one a copy, as a view would keep the whole chunk that it came in.
+        state.arrived.push(message.bytes.length < 4096 ? Buffer.from(message.bytes) : message.bytes);
+        buffered += costOf(message.bytes);
         return state.wake();
       case "end":
         state.uploadEnded = true;
@@ -339,6 +339,11 @@ export async function answerRequests(
     }
     await Promise.all(working);
   }
+}
+
+/** What a piece takes in memory, about: one of a single byte takes far more than that. */
+function costOf(bytes: Uint8Array): number {
+  return bytes.length + 256;
 }
 
 /** Waits until something happens to the request. */

@@ -1,0 +1,130 @@
+/** Enrols this host at a server, over the system's own ssh. */
+import { spawn } from "node:child_process";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import path from "node:path";
+import { text } from "node:stream/consumers";
+import { z } from "zod";
+import { decodeKeyRing } from "../crypto/key-ring.ts";
+import { ConnectionError, HoldfastError, UsageError } from "../errors.ts";
+import { keyOfToken } from "../fleet/enrolment.ts";
+import { policySettings } from "../fleet/policies.ts";
+import { writeFileDurably } from "../fleet/write-file.ts";
+import { opensshPrivateKey } from "./openssh-key.ts";
+import { agentFile, keepAgentKeys, publicKeysOf, saveAgentSettings } from "./state.ts";
+
+export interface SetupRequest {
+  readonly folder: string;
+  readonly server: { readonly host: string; readonly port: number; readonly user: string };
+  /** Name under which the server is to know this host. */
+  readonly hostName: string;
+  readonly token: string | undefined;
+  /** The server's host key, `ssh-ed25519 AAAA…`, where it is known already; otherwise the first one seen is pinned. */
+  readonly hostKey: string | undefined;
+  /** How Holdfast is called on the server, for the login of a person. */
+  readonly remoteCommand: string;
+  /** A person is there whom ssh may ask. */
+  readonly interactive: boolean;
+  /** More options for ssh: another identity, say. */
+  readonly sshOptions?: readonly string[];
+}
+
+export interface SetupResult {
+  readonly state: "active" | "pending-approval";
+  readonly host: string;
+  readonly account: string;
+  readonly schedule: string;
+}
+
+const answer = z.object({
+  host: z.string(),
+  account: z.string(),
+  state: z.enum(["active", "pending-approval"]),
+  policy: policySettings.extend({ name: z.string() }),
+  keyRing: z.string().optional(),
+});
+
+/** Makes keys where there are none, and hands their public halves over. May be repeated: a host that is known stays so. */
+export async function enrolAtServer(request: SetupRequest): Promise<SetupResult> {
+  const { folder, server, hostName } = request;
+  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  const keys = keepAgentKeys(folder, `holdfast agent of ${hostName}`);
+  const said = await callServer(request, JSON.stringify(publicKeysOf(keys)));
+  let enrolled: z.infer<typeof answer>;
+  try {
+    enrolled = answer.parse(JSON.parse(said));
+  } catch (cause) {
+    throw new ConnectionError(`${server.host} did not answer as a Holdfast server does`, { cause });
+  }
+  const { name: _name, ...policy } = enrolled.policy;
+  if (enrolled.state === "active") {
+    if (enrolled.keyRing === undefined) throw new HoldfastError("the server gave no key ring");
+    decodeKeyRing(Buffer.from(enrolled.keyRing), "the key ring from the server");
+    writeFileDurably(agentFile.keyRing(folder), enrolled.keyRing);
+    saveAgentSettings(folder, { host: enrolled.host, server, policy });
+  }
+  return { state: enrolled.state, host: enrolled.host, account: enrolled.account, schedule: policy.schedule };
+}
+
+async function callServer(request: SetupRequest, input: string): Promise<string> {
+  const { folder, server, hostName, token, hostKey, interactive, remoteCommand } = request;
+  const knownHosts = agentFile.knownHosts(folder);
+  const place = server.port === 22 ? server.host : `[${server.host}]:${server.port}`;
+  if (hostKey !== undefined) writeFileDurably(knownHosts, `${place} ${hostKey}\n`);
+  const temporary = mkdtempSync(path.join(folder, "setup-"));
+  try {
+    const identity: string[] = [];
+    if (token !== undefined) {
+      const file = path.join(temporary, "token-key");
+      writeFileSync(file, opensshPrivateKey(keyOfToken(token), "token"), { mode: 0o600 });
+      identity.push("-F/dev/null", `-i${file}`, "-oIdentitiesOnly=yes", "-oIdentityAgent=none", "-oBatchMode=yes");
+    } else if (!interactive) identity.push("-oBatchMode=yes");
+    const checking = hostKey !== undefined ? "yes" : interactive && token === undefined ? "ask" : "accept-new";
+    const args = [
+      ...identity,
+      `-oUserKnownHostsFile="${knownHosts}"`,
+      "-oGlobalKnownHostsFile=/dev/null",
+      "-oHashKnownHosts=no",
+      `-oStrictHostKeyChecking=${checking}`,
+      "-oConnectTimeout=30",
+      "-oControlPath=none",
+      "-T",
+      ...(request.sshOptions ?? []),
+      `-p${server.port}`,
+      `-l${server.user}`,
+      "--",
+      server.host,
+      `${remoteCommand} enrol --host ${hostName}`,
+    ];
+    return await runSsh(args, input, server.host);
+  } finally {
+    rmSync(temporary, { recursive: true, force: true });
+  }
+}
+
+async function runSsh(args: readonly string[], input: string, host: string): Promise<string> {
+  const child = spawn("ssh", args, { stdio: ["pipe", "pipe", "pipe"] });
+  const failed = new Promise<never>((_, reject) => {
+    child.on("error", (cause) => reject(new ConnectionError(`ssh cannot be started: ${cause.message}`, { cause })));
+  });
+  const ended = new Promise<number>((resolve) => child.on("close", (code) => resolve(code ?? 255)));
+  child.stdin.on("error", () => undefined);
+  child.stdin.end(input);
+  const [stdout, stderr, code] = await Promise.race([
+    Promise.all([text(child.stdout), text(child.stderr), ended]),
+    failed,
+  ]);
+  if (code === 0) return stdout;
+  const lines = stderr.trim().split("\n");
+  const fatal = lines.findIndex((line) => line.startsWith("Fatal: "));
+  if (fatal >= 0) {
+    throw new UsageError(lines[fatal].slice("Fatal: ".length), {
+      hint: lines
+        .slice(fatal + 1)
+        .join(" ")
+        .trim(),
+    });
+  }
+  throw new ConnectionError(`${host}: ${lines.at(-1) || `ssh ended with code ${code}`}`, {
+    hint: "try to log in with ssh yourself, or use a token: holdfast host add NAME on the server prints one",
+  });
+}
