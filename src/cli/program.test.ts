@@ -116,7 +116,8 @@ for (const { spec: real } of commandEntries) {
     const own = Object.values(real.options).flatMap(({ flags }) => flagsOf(flags));
     assert.equal(new Set(own).size, own.length);
     assert.ok(real.examples.length > 0);
-    assert.ok(real.name.split(" ").length === 1 || commandGroups.some(({ name }) => real.name.startsWith(`${name} `)));
+    const parents = [...commandGroups, ...commandEntries.map(({ spec }) => spec)];
+    assert.ok(real.name.split(" ").length === 1 || parents.some(({ name }) => real.name.startsWith(`${name} `)));
   });
 }
 
