@@ -1,21 +1,7 @@
 /** How commands reach the server on this machine. */
-import { text } from "./command-spec.ts";
+import { dataFolderOf } from "./data-option.ts";
 import { dataFile } from "../fleet/data-folder.ts";
 import { createApiClient, type ApiClient } from "../server/api-client.ts";
-
-/** Where `holdfast server install` puts the server's data. */
-export const DEFAULT_DATA_FOLDER = "/var/lib/holdfast";
-
-export const dataOption = {
-  data: text("--data <folder>", `the server's data folder (default: ${DEFAULT_DATA_FOLDER})`, {
-    environment: "HOLDFAST_DATA",
-    completes: "folder",
-  }),
-};
-
-export function dataFolderOf({ data }: { readonly data: string | undefined }): string {
-  return data ?? DEFAULT_DATA_FOLDER;
-}
 
 export function serverOf(options: { readonly data: string | undefined }): ApiClient {
   return createApiClient(dataFile.apiSocket(dataFolderOf(options)));

@@ -6,13 +6,14 @@ import { rawPathFromBytes, rawPathFromText, rawPathToText, type RawPath } from "
 import { openCommandSource } from "../../source/command-source.ts";
 import { openLocalSource } from "../../source/local/local-source.ts";
 import { normaliseRoot } from "../../source/local/roots.ts";
-import { openRemoteSource, openSsh, parseRemotePlaces, splitShellCommand } from "../../source/rsync/index.ts";
 import type { RemotePlaces, RemoteSourceOptions } from "../../source/rsync/index.ts";
 import type { ReportProblem, Source } from "../../source/source.ts";
 import type { OptionValues } from "../command-spec.ts";
 import { rawArgument } from "../raw-argument.ts";
 import type { ScanOptions } from "../scan.ts";
 import type { backupSpec } from "./backup.spec.ts";
+
+type Rsync = typeof import("../../source/rsync/index.ts");
 
 type BackupOptions = OptionValues<typeof backupSpec.options>;
 
@@ -32,17 +33,19 @@ export interface ChosenSource {
 export type PreviousContent = RemoteSourceOptions["previous"];
 
 /** Throws `UsageError` where the arguments make no sense together. Reads the files that they name. */
-export function chooseSource(
+export async function chooseSource(
   args: readonly string[],
   options: BackupOptions,
   skipFolders: readonly string[],
-): ChosenSource {
+): Promise<ChosenSource> {
   if (options.stdin && options.stdinFromCommand) {
     throw new UsageError("--stdin and --stdin-from-command exclude each other");
   }
   if (options.stdin || options.stdinFromCommand) return streamSource(args, options);
-  const remote = parseRemotePlaces(args);
-  if (remote !== undefined) return remoteSource(remote, options);
+  // The rsync protocol is loaded only where an argument may name another host.
+  const rsync = args.some((arg) => arg.includes(":")) ? await import("../../source/rsync/index.ts") : undefined;
+  const remote = rsync?.parseRemotePlaces(args);
+  if (rsync !== undefined && remote !== undefined) return remoteSource(rsync, remote, options);
   const listed = readPathLists(options);
   const paths = [...args.map(rawArgument), ...listed];
   if (paths.length === 0) {
@@ -101,7 +104,7 @@ function localSource(paths: readonly RawPath[], options: BackupOptions, skipFold
   };
 }
 
-function remoteSource(places: RemotePlaces, options: BackupOptions): ChosenSource {
+function remoteSource(rsync: Rsync, places: RemotePlaces, options: BackupOptions): ChosenSource {
   if (options.filesFrom.length + options.filesFromVerbatim.length + options.filesFromRaw.length > 0) {
     throw new UsageError("lists of files are of this machine; name the places on the other host as arguments");
   }
@@ -112,14 +115,14 @@ function remoteSource(places: RemotePlaces, options: BackupOptions): ChosenSourc
   const excludesIgnoringCase = [...options.iexclude, ...options.iexcludeFile.flatMap(readPatterns)];
   const shell =
     options.rsh === undefined
-      ? openSsh({ port: options.sshPort, identityFile: options.sshIdentity })
-      : { command: splitShellCommand(options.rsh) };
+      ? rsync.openSsh({ port: options.sshPort, identityFile: options.sshIdentity })
+      : { command: rsync.splitShellCommand(options.rsh) };
   return {
     paths: places.paths,
     excludes: [...excludes, ...excludesIgnoringCase],
     host: places.host,
     open: (onProblem, previous) =>
-      openRemoteSource({
+      rsync.openRemoteSource({
         places,
         shell,
         excludes,

@@ -31,7 +31,7 @@ export async function run({ context, args, options }: Invocation<typeof backupSp
   const startMs = Date.now();
   const cache = cacheFolder(context);
   const place = requireRepository(repositoryOptions(context));
-  const chosen = chooseSource(args, options, [place, ...(cache === undefined ? [] : [cache])]);
+  const chosen = await chooseSource(args, options, [place, ...(cache === undefined ? [] : [cache])]);
 
   const progress = createBackupProgress();
   const report = (problem: SourceProblem) => reportItem(output, problem.during, problem.path, problem.error);

@@ -2,6 +2,15 @@
 import { command } from "../command-entry.ts";
 import type { CommandEntry, CommandGroup } from "../program.ts";
 import {
+  agentPlanSpec,
+  agentRemoveSpec,
+  agentRestoreSpec,
+  agentRunSpec,
+  agentSetupSpec,
+  agentSnapshotsSpec,
+  agentStatusSpec,
+} from "./agent.spec.ts";
+import {
   accountAddSpec,
   accountEditSpec,
   accountListSpec,
@@ -34,6 +43,7 @@ import {
 } from "./server.spec.ts";
 
 export const fleetCommandGroups: readonly CommandGroup[] = [
+  { name: "agent", summary: "let a server save this host" },
   { name: "host", summary: "manage the hosts of a server" },
   { name: "account", summary: "manage the accounts of a server" },
   { name: "policy", summary: "manage what hosts save and how long it stands" },
@@ -68,4 +78,11 @@ export const fleetCommandEntries: readonly CommandEntry[] = [
   command(maintainSpec, async () => (await import("./runs.ts")).start),
   command(retentionPlanSpec, () => import("./retention-plan.ts")),
   command(enrolSpec, () => import("./enrol.ts")),
+  command(agentSetupSpec, async () => (await import("./agent.ts")).setup),
+  command(agentRunSpec, async () => (await import("./agent.ts")).run),
+  command(agentPlanSpec, async () => (await import("./agent.ts")).plan),
+  command(agentStatusSpec, async () => (await import("./agent.ts")).status),
+  command(agentSnapshotsSpec, async () => (await import("./agent.ts")).snapshots),
+  command(agentRestoreSpec, async () => (await import("./agent.ts")).restore),
+  command(agentRemoveSpec, async () => (await import("./agent.ts")).remove),
 ];

@@ -6,7 +6,7 @@ import { openDatabase } from "../../fleet/database/open.ts";
 import { lockDataFolder } from "../../server/data-folder-lock.ts";
 import type { Invocation } from "../command-spec.ts";
 import { readUnlock, repositoryOptions } from "../open-repository.ts";
-import { dataFolderOf } from "../server-access.ts";
+import { dataFolderOf } from "../data-option.ts";
 import { only } from "./fleet-options.ts";
 import type { serverAdoptSpec } from "./server.spec.ts";
 

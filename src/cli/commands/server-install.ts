@@ -4,7 +4,7 @@ import path from "node:path";
 import { messageOf, StorageError, UsageError } from "../../errors.ts";
 import { planInstallation } from "../../server/install.ts";
 import type { Invocation } from "../command-spec.ts";
-import { dataFolderOf } from "../server-access.ts";
+import { dataFolderOf } from "../data-option.ts";
 import { PROGRAM_FILE } from "./server.ts";
 import type { serverInstallSpec } from "./server.spec.ts";
 

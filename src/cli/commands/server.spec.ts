@@ -1,6 +1,6 @@
 import { flag, list, text, value, valueOr, type CommandSpec } from "../command-spec.ts";
 import { oneOf, wholeNumber } from "../option-values.ts";
-import { dataOption } from "../server-access.ts";
+import { dataOption } from "../data-option.ts";
 
 export const serverSpec = {
   name: "server",

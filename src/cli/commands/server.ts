@@ -8,7 +8,7 @@ import { createLog } from "../../server/log.ts";
 import type { Invocation } from "../command-spec.ts";
 import type { Output } from "../output/output.ts";
 import { programVersion } from "../program-version.ts";
-import { dataFolderOf } from "../server-access.ts";
+import { dataFolderOf } from "../data-option.ts";
 import type { serverSpec } from "./server.spec.ts";
 
 /** `bin/holdfast` of this installation. */

@@ -1,5 +1,5 @@
 /** Lines at the bottom of a terminal that are drawn anew in place, while ordinary lines scroll by above them. */
-import stringWidth from "string-width";
+import { textWidth } from "./text-width.ts";
 
 export interface LiveLines {
   /** Shows these instead of what was there; none takes them away. */
@@ -40,11 +40,11 @@ export function createLiveLines(terminal: NodeJS.WriteStream, enabled: boolean):
 
 /** Cuts a line so that it takes at most `columns` on a terminal, with `…` where something is missing. */
 export function truncate(line: string, columns: number): string {
-  if (stringWidth(line) <= columns) return line;
+  if (textWidth(line) <= columns) return line;
   let out = "";
   let width = 0;
   for (const { segment } of new Intl.Segmenter().segment(line)) {
-    width += stringWidth(segment);
+    width += textWidth(segment);
     if (width > columns - 1) break;
     out += segment;
   }

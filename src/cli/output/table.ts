@@ -1,4 +1,4 @@
-import stringWidth from "string-width";
+import { textWidth } from "./text-width.ts";
 
 export interface Column<Row> {
   readonly title: string;
@@ -14,12 +14,12 @@ export interface Column<Row> {
 export function formatTable<Row>(columns: readonly Column<Row>[], rows: readonly Row[], note?: string): string[] {
   const cells = rows.map((row) => columns.map(({ cell }) => [cell(row)].flat()));
   const widths = columns.map(({ title }, index) =>
-    Math.max(stringWidth(title), ...cells.flatMap((row) => row[index].map((line) => stringWidth(line)))),
+    Math.max(textWidth(title), ...cells.flatMap((row) => row[index].map((line) => textWidth(line)))),
   );
   const layOut = (texts: readonly string[]) =>
     texts
       .map((text, index) => {
-        const padding = " ".repeat(widths[index] - stringWidth(text));
+        const padding = " ".repeat(widths[index] - textWidth(text));
         return columns[index].align === "right" ? padding + text : text + padding;
       })
       .join("  ")
@@ -29,6 +29,6 @@ export function formatTable<Row>(columns: readonly Column<Row>[], rows: readonly
     return Array.from({ length: height }, (_, line) => layOut(row.map((cell) => cell[line] ?? "")));
   });
   const head = layOut(columns.map(({ title }) => title));
-  const rule = "-".repeat(Math.max(stringWidth(head), ...lines.map((line) => stringWidth(line))));
+  const rule = "-".repeat(Math.max(textWidth(head), ...lines.map((line) => textWidth(line))));
   return [head, rule, ...lines, rule, ...(note === undefined ? [] : [note])];
 }

@@ -1,0 +1,86 @@
+import { flag, list, text, value, type CommandSpec } from "../command-spec.ts";
+import { parseBytes } from "../output/format-bytes.ts";
+import { restoreSpec } from "./restore.spec.ts";
+import { snapshotsSpec } from "./snapshots.spec.ts";
+
+const agentOption = {
+  agentFolder: text("--agent-folder <folder>", "where the agent keeps its keys (default: /var/lib/holdfast-agent)", {
+    environment: "HOLDFAST_AGENT",
+    completes: "folder",
+  }),
+};
+
+export const agentSetupSpec = {
+  name: "agent setup",
+  summary: "let a server save this host: keys, enrolment, timer",
+  description:
+    "USER@SERVER is a login on the server from which Holdfast can be run: that of the server's own user, with your " +
+    "password or key, or any with a one-time token. May be repeated, also to take over a policy that changed.",
+  arguments: [{ name: "<server>", summary: "USER@SERVER or USER@SERVER:PORT" }],
+  options: {
+    ...agentOption,
+    name: text("--name <name>", "name of this host on the server (default: its host name)"),
+    token: text("--token <token>", 'one-time token, as "holdfast host add" prints it', {
+      environment: "HOLDFAST_TOKEN",
+    }),
+    hostKey: text("--host-key <key>", "the server's SSH host key, where it is known: ssh-ed25519 AAAA…"),
+    remoteCommand: text("--remote-command <command>", "how Holdfast is called on the server (default: holdfast)"),
+    sshOption: list("-o, --ssh-option <option>", "an option for ssh when enrolling, such as IdentityFile=…"),
+    withoutTimer: flag("--without-timer", "run only by hand"),
+    run: flag("--run", "make the first backup now"),
+  },
+  examples: [
+    { command: "holdfast agent setup backup@server", does: "asks for the password that ssh asks for" },
+    { command: "holdfast agent setup backup@server --name web1 --token holdfast-token-…", does: "without a login" },
+  ],
+} satisfies CommandSpec;
+
+export const agentRunSpec = {
+  name: "agent run",
+  summary: "save this host to its server, now",
+  options: {
+    ...agentOption,
+    limitUpload: value("--limit-upload <size>", "bytes a second at most, as in 5M", parseBytes),
+  },
+  examples: [{ command: "holdfast agent run", does: "what the timer does too" }],
+  exitCodes: ["3  some files could not be read"],
+} satisfies CommandSpec;
+
+export const agentPlanSpec = {
+  name: "agent plan",
+  summary: "show what would be saved, and why each mount is in or out",
+  options: agentOption,
+  examples: [{ command: "holdfast agent plan", does: "saves nothing" }],
+  printsOnly: true,
+} satisfies CommandSpec;
+
+export const agentStatusSpec = {
+  name: "agent status",
+  summary: "show this host's server, policy and last run",
+  options: agentOption,
+  examples: [{ command: "holdfast agent status", does: "looks only at this host" }],
+  printsOnly: true,
+} satisfies CommandSpec;
+
+export const agentSnapshotsSpec = {
+  ...snapshotsSpec,
+  name: "agent snapshots",
+  summary: "list this host's snapshots on its server",
+  options: { ...snapshotsSpec.options, ...agentOption },
+  examples: [{ command: "holdfast agent snapshots", does: "the newest last" }],
+} satisfies CommandSpec;
+
+export const agentRestoreSpec = {
+  ...restoreSpec,
+  name: "agent restore",
+  summary: "bring back what is in a snapshot of this host",
+  options: { ...restoreSpec.options, ...agentOption },
+  examples: [{ command: "holdfast agent restore latest:/etc --target /tmp/etc", does: "through the server" }],
+} satisfies CommandSpec;
+
+export const agentRemoveSpec = {
+  name: "agent remove",
+  summary: "take timer, keys and settings of the agent away; snapshots stay on the server",
+  options: { ...agentOption, yes: flag("--yes", "do not only say what would go") },
+  examples: [{ command: "holdfast agent remove --yes", does: "this host is not saved any more" }],
+} satisfies CommandSpec;

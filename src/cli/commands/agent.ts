@@ -1,0 +1,272 @@
+import { execFileSync } from "node:child_process";
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { hostname } from "node:os";
+import path from "node:path";
+import { enrolAtServer, type SetupResult } from "../../agent/enrol.ts";
+import type { PlannedMount } from "../../agent/plan.ts";
+import { currentPlan, runAgent, type AgentRunResult, type LastRun } from "../../agent/run.ts";
+import { agentFile, DEFAULT_AGENT_FOLDER, readAgentSettings } from "../../agent/state.ts";
+import { planTimer, TIMER_FILES, TIMER_UNIT } from "../../agent/timer.ts";
+import { createBackupProgress } from "../../backup/backup.ts";
+import { messageOf, StorageError, UsageError } from "../../errors.ts";
+import { displayPath } from "../../platform/raw-path.ts";
+import type { Invocation } from "../command-spec.ts";
+import type { Context } from "../context.ts";
+import { userName } from "../host-identity.ts";
+import { AGENT_REPOSITORY } from "../open-repository.ts";
+import { formatBytes } from "../output/format-bytes.ts";
+import { formatDuration, formatTime } from "../output/format-time.ts";
+import { startProgress } from "../output/progress.ts";
+import { formatTable } from "../output/table.ts";
+import { programVersion } from "../program-version.ts";
+import { reportItem } from "../report-item.ts";
+import type {
+  agentPlanSpec,
+  agentRemoveSpec,
+  agentRestoreSpec,
+  agentRunSpec,
+  agentSetupSpec,
+  agentSnapshotsSpec,
+  agentStatusSpec,
+} from "./agent.spec.ts";
+import { only } from "./fleet-options.ts";
+import { run as runRestore } from "./restore.ts";
+import { PROGRAM_FILE } from "./server.ts";
+import { run as runSnapshots } from "./snapshots.ts";
+
+const SOME_UNREADABLE = 3;
+
+interface AgentFolder {
+  readonly agentFolder: string | undefined;
+}
+
+function folderOf({ agentFolder }: AgentFolder): string {
+  return path.resolve(agentFolder ?? DEFAULT_AGENT_FOLDER);
+}
+
+export const setup = {
+  async run({ context, args, options }: Invocation<typeof agentSetupSpec.options>): Promise<number> {
+    const { output } = context;
+    const folder = folderOf(options);
+    const server = parseServer(only(args, "server"));
+    const result = await enrolAtServer({
+      folder,
+      server,
+      hostName: options.name ?? hostname().split(".")[0],
+      token: options.token,
+      hostKey: options.hostKey,
+      remoteCommand: options.remoteCommand ?? "holdfast",
+      interactive: process.stdin.isTTY,
+      sshOptions: options.sshOption.map((option) => `-o${option}`),
+    });
+    if (output.json) output.jsonLine({ message_type: "enrolled", ...result });
+    if (result.state === "pending-approval") {
+      output.note(
+        `The server knows a host "${result.host}" with another key. On the server: holdfast host approve ${result.host}`,
+      );
+      output.note("Then run this again.");
+      return 0;
+    }
+    output.note(`This host is "${result.host}" of the account "${result.account}" on ${server.host}.`);
+    output.note(`The server's host key is pinned in ${agentFile.knownHosts(folder)}.`);
+    if (!options.withoutTimer) installTimer(context, folder, result);
+    if (options.run) return runOnce(context, folder, undefined);
+    output.note('See what will be saved with "holdfast agent plan", and begin with "holdfast agent run".');
+    return 0;
+  },
+};
+
+function parseServer(text: string): { user: string; host: string; port: number } {
+  const match = /^([A-Za-z0-9_][A-Za-z0-9._-]*)@(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9][A-Za-z0-9.-]*)(?::(\d{1,5}))?$/.exec(
+    text,
+  );
+  const port = Number(match?.[3] ?? 22);
+  if (match === null || port < 1 || port > 65_535) {
+    throw new UsageError(`"${text}" is not a server`, { hint: "write USER@SERVER or USER@SERVER:PORT" });
+  }
+  return { user: match[1], host: match[2].replace(/^\[(.*)\]$/, "$1"), port };
+}
+
+function installTimer({ output }: Context, folder: string, { schedule }: SetupResult): void {
+  const hasSystemd = existsSync("/run/systemd/system");
+  if (process.getuid?.() !== 0) {
+    output.note("Without root there is no timer: run it by yourself, or set this up as root.");
+    return;
+  }
+  if (!hasSystemd && !existsSync("/etc/cron.d")) {
+    output.note('There is neither systemd nor cron here: let something run "holdfast agent run".');
+    return;
+  }
+  for (const { file, content } of planTimer({ schedule, folder, hasSystemd, programFile: PROGRAM_FILE })) {
+    writeFileSync(file, content);
+    output.note(`wrote ${file}`);
+  }
+  if (hasSystemd) {
+    systemctl("daemon-reload");
+    systemctl("enable", "--now", TIMER_UNIT);
+  }
+}
+
+function systemctl(...args: string[]): void {
+  try {
+    execFileSync("systemctl", args, { stdio: "pipe" });
+  } catch (cause) {
+    throw new StorageError(`systemctl ${args.join(" ")} failed: ${messageOf(cause)}`, { cause });
+  }
+}
+
+export const run = {
+  run({ context, options }: Invocation<typeof agentRunSpec.options>): Promise<number> {
+    return runOnce(context, folderOf(options), options.limitUpload);
+  },
+};
+
+async function runOnce(context: Context, folder: string, uploadBytesPerSecond: number | undefined): Promise<number> {
+  const { output, signal } = context;
+  mkdirSync(agentFile.cache(folder), { recursive: true, mode: 0o700 });
+  const startMs = performance.now();
+  const progress = createBackupProgress();
+  const shown = startProgress(output, () => ({
+    filesDone: progress.files,
+    bytesDone: progress.bytes,
+    errors: progress.problems,
+    current: progress.current === "" ? [] : [`/${displayPath(progress.current)}`],
+  }));
+  try {
+    const result = await runAgent({
+      folder,
+      program: `holdfast ${programVersion()}`,
+      user: userName(),
+      onProblem: ({ during, path: where, error }) => {
+        progress.problems++;
+        reportItem(output, during, where, error);
+      },
+      onRetry: (error, delayMs) => {
+        const message = `the connection broke (${messageOf(error)}); trying again in ${formatDuration(delayMs)}`;
+        output.warning(message, { message_type: "error", error: { message } });
+      },
+      progress,
+      uploadBytesPerSecond,
+      signal,
+    });
+    shown.stop();
+    summarize(context, result, performance.now() - startMs);
+    return result.problems > 0 ? SOME_UNREADABLE : 0;
+  } finally {
+    shown.stop();
+  }
+}
+
+function summarize({ output }: Context, result: AgentRunResult, elapsedMs: number): void {
+  const { snapshotId, files, totalFiles, totalBytes, storedBytes, sentBytes, problems } = result;
+  if (output.json) {
+    output.jsonLine({
+      message_type: "summary",
+      snapshot_id: snapshotId,
+      files_new: files.new,
+      files_changed: files.changed,
+      files_unmodified: files.unmodified,
+      total_files_processed: totalFiles,
+      total_bytes_processed: totalBytes,
+      data_added_packed: storedBytes,
+      bytes_sent: sentBytes,
+      errors: problems,
+      total_duration: elapsedMs / 1000,
+    });
+  }
+  output.note(`snapshot ${snapshotId.slice(0, 8)} saved: ${totalFiles} files, ${formatBytes(totalBytes)}`);
+  output.note(
+    `${files.new} new, ${files.changed} changed; sent ${formatBytes(sentBytes)} in ${formatDuration(elapsedMs)}`,
+  );
+}
+
+export const plan = {
+  async run({ context: { output }, options }: Invocation<typeof agentPlanSpec.options>): Promise<number> {
+    const folder = folderOf(options);
+    const policy = existsSync(agentFile.settings(folder)) ? readAgentSettings(folder).policy : undefined;
+    const { mounts, excludes, roots } = currentPlan();
+    const sources = policy?.sources ?? [];
+    if (output.json) {
+      output.jsonLine({
+        sources: sources.length > 0 ? sources : roots,
+        mounts,
+        excludes: [...excludes, ...(policy?.excludes ?? [])],
+      });
+      return 0;
+    }
+    if (sources.length > 0) {
+      output.line(`The policy names what is saved: ${sources.join(", ")}`);
+      return 0;
+    }
+    const columns = [
+      { title: "", cell: ({ isIn }: PlannedMount) => (isIn ? "in" : "out") },
+      { title: "Mount", cell: ({ mountPoint }: PlannedMount) => displayPath(mountPoint) },
+      { title: "Type", cell: ({ type }: PlannedMount) => type },
+      { title: "Why", cell: ({ why }: PlannedMount) => why },
+    ];
+    const sorted = mounts.toSorted((a, b) => Number(b.isIn) - Number(a.isIn));
+    for (const line of formatTable(columns, sorted, `${roots.length} file systems are saved`)) output.line(line);
+    output.line("Left out besides: folders with a CACHEDIR.TAG, and");
+    for (const pattern of [...excludes, ...(policy?.excludes ?? [])]) output.line(`  ${pattern}`);
+    return 0;
+  },
+};
+
+export const status = {
+  async run({ context: { output }, options }: Invocation<typeof agentStatusSpec.options>): Promise<number> {
+    const folder = folderOf(options);
+    const { host, server, policy } = readAgentSettings(folder);
+    const lastRun = readLastRun(folder);
+    const timer = TIMER_FILES.find((file) => existsSync(file));
+    if (output.json) {
+      output.jsonLine({ host, server, policy, lastRun, timer });
+      return 0;
+    }
+    output.line(`host "${host}", saved to ${server.user}@${server.host}:${server.port}`);
+    output.line(`schedule: ${policy.schedule}${timer === undefined ? ", but no timer is installed" : `, by ${timer}`}`);
+    if (lastRun === undefined) output.line("last run: none yet");
+    else {
+      const outcome =
+        lastRun.snapshot === undefined ? `failed: ${lastRun.error}` : `snapshot ${lastRun.snapshot.slice(0, 8)}`;
+      output.line(`last run: ${formatTime(lastRun.startedMs)}, ${outcome}`);
+    }
+    return 0;
+  },
+};
+
+function readLastRun(folder: string): LastRun | undefined {
+  const file = agentFile.lastRun(folder);
+  return existsSync(file) ? (JSON.parse(readFileSync(file, "utf8")) as LastRun) : undefined;
+}
+
+function throughServer(context: Context, options: AgentFolder): Context {
+  return { ...context, settings: { ...context.settings, repo: AGENT_REPOSITORY + folderOf(options) } };
+}
+
+export const snapshots = {
+  run(invocation: Invocation<typeof agentSnapshotsSpec.options>): Promise<number> {
+    return runSnapshots({ ...invocation, context: throughServer(invocation.context, invocation.options) });
+  },
+};
+
+export const restore = {
+  run(invocation: Invocation<typeof agentRestoreSpec.options>): Promise<number> {
+    return runRestore({ ...invocation, context: throughServer(invocation.context, invocation.options) });
+  },
+};
+
+export const remove = {
+  async run({ context: { output }, options }: Invocation<typeof agentRemoveSpec.options>): Promise<number> {
+    const folder = folderOf(options);
+    const { host, server } = readAgentSettings(folder);
+    const timers = TIMER_FILES.filter((file) => existsSync(file));
+    for (const item of [...timers, folder]) output.note(`${options.yes ? "removing" : "would remove"} ${item}`);
+    if (!options.yes) throw new UsageError("nothing was removed", { hint: "give --yes to do it" });
+    if (timers.some((file) => file.endsWith(TIMER_UNIT))) systemctl("disable", "--now", TIMER_UNIT);
+    for (const file of timers) rmSync(file, { force: true });
+    if (timers.length > 0 && existsSync("/run/systemd/system")) systemctl("daemon-reload");
+    rmSync(folder, { recursive: true, force: true });
+    output.note(`The snapshots stay on ${server.host}; there: holdfast host remove ${host}`);
+    return 0;
+  },
+};
