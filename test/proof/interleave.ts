@@ -2,7 +2,9 @@
  * Backups, forgets, prunes and readers on one storage, their calls interleaved at random, some of them dying on the way.
  * Whatever happens, every snapshot that was acknowledged and not forgotten reads as it was saved, at any moment.
  *
- *     npm run proof:interleave -- [--seconds 60] [--seed 1]
+ *     npm run proof:interleave -- [--seconds 60] [--seed 1] [--two-prunes]
+ *
+ * With `--two-prunes` the note that keeps prunes apart is taken away as well, as if its prune were dead.
  */
 import { parseArgs } from "node:util";
 import type { KeyRing } from "../../src/crypto/key-ring.ts";
@@ -23,8 +25,8 @@ import type { Client, Scheduler } from "./scheduler.ts";
 export interface InterleaveOptions {
   /** Clients die at random moments; what they were writing may have come through or not. */
   readonly crashes: boolean;
-  /** Notes of backups that live are taken away, as if they were taken for dead. */
-  readonly liveNotesVanish: boolean;
+  /** Whose notes are taken away while they live, as if they were taken for dead. */
+  readonly liveNotesVanish: "none" | "backup" | "prune";
 }
 
 export interface InterleaveTally {
@@ -53,7 +55,9 @@ export async function interleave(seed: number, options: InterleaveOptions, tally
   try {
     await scheduler.run(tasks, async () => {
       if (options.crashes && random.below(150) === 0) crashOne(history);
-      if (options.liveNotesVanish && random.below(100) === 0) await dropOneNote(history);
+      if (options.liveNotesVanish !== "none" && random.below(12) === 0) {
+        await dropOneNote(history, options.liveNotesVanish);
+      }
       if (random.below(60) === 0) await verifyAll(history);
     });
     // Whatever is left behind, two prunes later it is gone; and what should be there is.
@@ -174,9 +178,9 @@ function crashOne({ clients, random, notes, storage, tally }: History): void {
   });
 }
 
-async function dropOneNote({ storage, notes, random }: History): Promise<void> {
+async function dropOneNote({ storage, notes, random }: History, whose: string): Promise<void> {
   const live = [...notes].flatMap(([note, owner]) =>
-    owner.startsWith("backup") && storage.objects.has(note) ? [note] : [],
+    owner.startsWith(whose) && storage.objects.has(note) ? [note] : [],
   );
   if (live.length > 0) await storage.delete(random.pick(live));
 }
@@ -200,9 +204,9 @@ if (import.meta.main) {
     },
   });
   const kinds: readonly InterleaveOptions[] = [
-    { crashes: false, liveNotesVanish: false },
-    { crashes: true, liveNotesVanish: false },
-    { crashes: true, liveNotesVanish: true },
+    { crashes: false, liveNotesVanish: "none" },
+    { crashes: true, liveNotesVanish: "none" },
+    { crashes: true, liveNotesVanish: "backup" },
   ];
   for (const options of kinds) {
     const tally = emptyTally();
