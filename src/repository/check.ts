@@ -19,6 +19,7 @@ import {
 import type { Storage } from "../storage/storage.ts";
 import { createFrameKeys } from "./frame-keys.ts";
 import { openFrameReader } from "./frame-reader.ts";
+import { countBlobsOutsideFrameSet } from "./frame-set-check.ts";
 import { createFrameTable, type FrameTable, type PackRow } from "./frame-table.ts";
 import { listPacks } from "./index-loader.ts";
 import { findLiveFrames } from "./live-frames.ts";
@@ -236,12 +237,12 @@ async function checkTrees(
     signal?.throwIfAborted();
     const what = `snapshot ${snapshot.id.slice(0, SHORT_ID_LENGTH)}`;
     try {
-      const { sealed } = openSnapshot(repository, snapshot);
-      const { problems, neededFrames } = await checker.check(sealed.root);
+      const opened = openSnapshot(repository, snapshot);
+      const { problems, neededFrames } = await checker.check(opened.sealed.root);
       for (const message of problems) problem("error", what, message);
-      const unnamed = unnamedFrames(reader.index.frames, snapshot, neededFrames);
+      const unnamed = await countBlobsOutsideFrameSet(repository, reader, opened, neededFrames);
       if (unnamed > 0) {
-        problem("error", what, `it needs ${unnamed} frame(s) that its frame set does not name`);
+        problem("error", what, `it needs ${unnamed} blob(s) that are in no frame which its frame set names`);
       }
     } catch (error) {
       if (!(error instanceof HoldfastError)) throw error;
@@ -249,22 +250,6 @@ async function checkTrees(
     }
   }
   return checker.treeCount();
-}
-
-/** How many of the frames that a snapshot needs its frame set does not name, neither as they are nor by what they stand for. */
-function unnamedFrames(frames: FrameTable, snapshot: SnapshotRecord, needed: ReadonlySet<number>): number {
-  const { live } = findLiveFrames(frames, [snapshot]);
-  const isNamed = (by: Uint8Array) => (frame: number) =>
-    [frame, ...frames.copiesOf(frame)].some((copy) => by[copy] === 1);
-  const unnamed = [...needed].filter((frame) => !isNamed(live)(frame));
-  if (unnamed.length === 0) return 0;
-  // A frame may still be there though it was laid anew, and an index may point to either.
-  const laidAnew = new Set<number>();
-  for (let frame = 0; frame < frames.count(); frame++) {
-    if (frames.forwardsOf(frames.originIndexOf(frame), frames.numberOf(frame)) !== undefined) laidAnew.add(frame);
-  }
-  const standIns = findLiveFrames(frames, [snapshot], laidAnew).live;
-  return unnamed.filter((frame) => !isNamed(standIns)(frame)).length;
 }
 
 function choosePacks(present: ReadonlyMap<string, number>, readData: ReadData): [string, number][] {
