@@ -65,14 +65,14 @@ function recordsBeyondUstar(header: TarHeader): PaxRecord[] {
   const records: PaxRecord[] = [];
   const texts: PaxRecord[] = [];
   const text = (key: string, value: ByteText, roomBytes: number): void => {
-    if (value.length > roomBytes || !isAscii(value)) texts.push({ key, value });
+    if (value.length > roomBytes || (!isAscii(value) && isPlainText(value))) texts.push({ key, value });
   };
   text("path", header.path, 100);
   text("linkpath", header.linkTarget, 100);
   text("uname", header.userName, 32);
   text("gname", header.groupName, 32);
-  // Values are UTF-8 unless the archive says otherwise.
-  const isBinary = ({ value }: PaxRecord): boolean => typeof value === "string" && !isUtf8(value);
+  // Values are UTF-8, which bsdtar composes (NFC), unless the archive says otherwise.
+  const isBinary = ({ value }: PaxRecord): boolean => typeof value === "string" && !isPlainText(value);
   if (texts.some(isBinary) || header.records.some(isBinary)) records.push({ key: "hdrcharset", value: "BINARY" });
   records.push(...texts);
   if (header.uid > LARGEST_UID) records.push({ key: "uid", value: String(header.uid) });
@@ -98,9 +98,10 @@ function isAscii(text: ByteText): boolean {
   return !/[^\u0001-\u007f]/.test(text);
 }
 
-function isUtf8(text: ByteText): boolean {
+/** Text that means the same to every program: UTF-8, composed. What is not stands in headers as the bytes it is. */
+function isPlainText(text: ByteText): boolean {
   const bytes = Buffer.from(text, "latin1");
-  return Buffer.from(bytes.utf8Slice(), "utf8").equals(bytes);
+  return Buffer.from(bytes.utf8Slice().normalize("NFC"), "utf8").equals(bytes);
 }
 
 /** "LENGTH KEY=VALUE\n", where LENGTH counts the whole record with its own digits. */
