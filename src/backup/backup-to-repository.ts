@@ -93,10 +93,8 @@ function openLogs(
 ): { readonly known: KnownEntries | undefined; readonly log: WalkLogWriter | undefined } {
   if (logPath === undefined) return { known: undefined, log: undefined };
   if (resumes === true && dryRun !== true && force !== true) return openResumableLog(logPath);
-  return {
-    known: force === true ? undefined : openWalkLog(logPath),
-    log: dryRun === true ? undefined : createWalkLog(logPath),
-  };
+  const known = force === true ? undefined : openWalkLog(logPath);
+  return { known, log: dryRun === true ? undefined : createWalkLog(logPath, known) };
 }
 
 /** Equal for snapshots of the same host and paths, and tells nothing of them without the key. 16 bytes. */

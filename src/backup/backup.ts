@@ -250,7 +250,9 @@ export async function backup(options: BackupOptions): Promise<BackupResult> {
     if (stat.type === "directory") trees.openDirectory(depth, encoded);
     else trees.add(depth, encoded);
     const ageMs = queued.listedMs - (stat.ctimeSeconds * 1000 + stat.ctimeNanoseconds / 1e6);
-    log?.add({ depth, stat, encoded, listedIds, trust: made.stable && ageMs > RACY_MS ? "all" : "nothing" });
+    const trust = made.stable && ageMs > RACY_MS ? "all" : "nothing";
+    const isSame = before?.same === "all" && encoded === before.encoded && trust === "all";
+    log?.add({ depth, stat, encoded, listedIds, trust, sameAs: isSame ? before.position : undefined });
     count(queued, stat);
   }
 

@@ -25,6 +25,7 @@ export async function writeLogFromSnapshot(path: string, reader: BlobReader, top
       encoded,
       listedIds: entry.type === "file" && entry.listed === true ? await idsInLists(encoded) : Buffer.alloc(0),
       trust: "content",
+      sameAs: undefined,
     });
     if (entry.type === "directory") await addTree(entry.tree, depth + 1);
   }

@@ -2,6 +2,7 @@ import { closeSync, mkdirSync, openSync, readSync, renameSync, rmSync, writeSync
 import { glob } from "node:fs/promises";
 import { dirname } from "node:path";
 import { constants, zstdCompressSync, zstdDecompressSync } from "node:zlib";
+import { checksum16 } from "../crypto/keyed-hash.ts";
 import { entryName } from "../format/tree.ts";
 import type { FileStat } from "../platform/file-stat.ts";
 import type { SourceEntry } from "../source/source.ts";
@@ -13,7 +14,8 @@ import type { SourceEntry } from "../source/source.ts";
  * encoded for the tree (a directory's with a tree id of zeros). It is read alongside the walk, and written anew beside it;
  * neither is ever held in memory.
  *
- * File: `"HFWL" u8 version`, then blocks: u32 length before and u32 after compression (zstd), then the block's records.
+ * File: `"HFWL" u8 version`, then blocks: u32 length before and u32 after compression (zstd), [16] checksum (first 16
+ * bytes of BLAKE3) of what follows: the block's records, compressed. What the log says is believed, so it must be whole.
  * Record: u32 length of all that follows; u16 depth; u8 type; u8 trust (see `Trust`); f64 size, f64 mtime seconds, u32 mtime
  * nanoseconds, f64 ctime seconds, u32 ctime nanoseconds, u32 inode high, u32 inode low; u32 length of the encoded entry,
  * and the entry; then, for a file with content lists, the 32-byte ids of all its blobs.
@@ -28,6 +30,8 @@ export interface KnownEntry {
   readonly same: "all" | "content" | "nothing";
   /** Of a file with content lists: the ids of all its blobs, 32 bytes each. */
   readonly listedIds: Buffer;
+  /** Which record of the log it is, from 0. */
+  readonly position: number;
 }
 
 /**
@@ -43,7 +47,16 @@ export interface KnownEntries {
   close(): void;
 }
 
-const MAGIC = Buffer.from([0x48, 0x46, 0x57, 0x4c, 2]);
+/** What the last run has left. */
+export interface WalkLog extends KnownEntries {
+  /** Whether there are records behind the last one that was matched. */
+  hasMore(): boolean;
+  /** The first records as they stand in the log, whatever was matched. */
+  firstRecords(count: number): Iterable<Uint8Array>;
+}
+
+const MAGIC = Buffer.from([0x48, 0x46, 0x57, 0x4c, 3]);
+const BLOCK_HEAD_BYTES = 8 + 16;
 const BLOCK_BYTES = 512 * 1024;
 const MAXIMUM_BLOCK_BYTES = 2 ** 31 - 1;
 
@@ -76,12 +89,19 @@ const TYPES: Record<FileStat["type"], number> = {
 };
 
 /** Reads a log; undefined where there is none, or none that can be used. */
-export function openWalkLog(path: string): KnownEntries | undefined {
-  const records = openRecords(path);
-  if (records === undefined) return undefined;
+export function openWalkLog(path: string): WalkLog | undefined {
+  const opened = openRecords(path);
+  if (opened === undefined) return undefined;
+  const records = opened;
   /** matched[d]: the directory at depth d of the current path stands in the log, and the log is inside it. */
   const matched: boolean[] = [];
   let at = records.next();
+  let position = 0;
+
+  function advance(): void {
+    at = records.next();
+    position++;
+  }
 
   return {
     match(entry) {
@@ -102,11 +122,26 @@ export function openWalkLog(path: string): KnownEntries | undefined {
             const listedIds = block.subarray(entryEnd, at + 4 + block.readUInt32LE(at));
             const same = compare(block, at, entry.stat);
             matched[depth] = entry.stat.type === "directory" && block[at + TYPE] === TYPES.directory;
-            at = records.next();
-            return { encoded, same, listedIds };
+            advance();
+            return { encoded, same, listedIds, position: position - 1 };
           }
         }
-        at = records.next();
+        advance();
+      }
+    },
+    hasMore: () => at >= 0,
+    *firstRecords(count) {
+      // By way of the descriptor: another run may have put its own log in this one's place.
+      const again = openRecords(`/proc/self/fd/${records.fd}`);
+      if (again === undefined) throw new Error(`${path} cannot be read again`);
+      try {
+        for (let record = 0; record < count; record++) {
+          const start = again.next();
+          if (start < 0) throw new Error(`${path} ends before its record ${record}`);
+          yield again.block.subarray(start, start + 4 + again.block.readUInt32LE(start));
+        }
+      } finally {
+        again.close();
       }
     },
     close: records.close,
@@ -134,6 +169,7 @@ function compare(block: Buffer, at: number, stat: FileStat): KnownEntry["same"] 
 }
 
 interface Records {
+  readonly fd: number;
   /** The block that holds the current record. */
   readonly block: Buffer;
   /** Goes on to the next record and gives its offset in `block`, or -1 at the end or where the log is damaged. */
@@ -148,7 +184,7 @@ function openRecords(path: string): Records | undefined {
   } catch {
     return undefined;
   }
-  const head = Buffer.alloc(8);
+  const head = Buffer.alloc(BLOCK_HEAD_BYTES);
   let open = readSync(fd, head, 0, MAGIC.length, null) === MAGIC.length && head.subarray(0, MAGIC.length).equals(MAGIC);
   let block: Buffer = Buffer.alloc(0);
   let at = 0;
@@ -156,12 +192,13 @@ function openRecords(path: string): Records | undefined {
 
   /** A damaged block ends the log: the rest is then read afresh. */
   function readBlock(): boolean {
-    if (!open || readSync(fd, head, 0, 8, null) < 8) return false;
+    if (!open || readSync(fd, head, 0, BLOCK_HEAD_BYTES, null) < BLOCK_HEAD_BYTES) return false;
     const rawLength = head.readUInt32LE(0);
     const length = head.readUInt32LE(4);
     if (rawLength > MAXIMUM_BLOCK_BYTES || length > MAXIMUM_BLOCK_BYTES) return false;
     const compressed = Buffer.allocUnsafe(length);
     if (readSync(fd, compressed, 0, length, null) < length) return false;
+    if (!checksum16(compressed).equals(head.subarray(8))) return false;
     try {
       block = zstdDecompressSync(compressed, { maxOutputLength: rawLength, chunkSize: Math.max(rawLength, 64) });
     } catch {
@@ -171,6 +208,7 @@ function openRecords(path: string): Records | undefined {
   }
 
   return {
+    fd,
     get block() {
       return block;
     },
@@ -204,6 +242,8 @@ export interface WalkRecord {
   readonly encoded: Uint8Array;
   readonly listedIds: Uint8Array;
   readonly trust: Trust;
+  /** Where the last run's log has the very same record; undefined where it has not. */
+  readonly sameAs: number | undefined;
 }
 
 type LoggedStat = Pick<
@@ -218,14 +258,51 @@ type LoggedStat = Pick<
   | "inodeLow"
 >;
 
-/** Writes a log beside the one that is there, and puts it in its place at the end. */
+/**
+ * Writes a log beside the one that is there, and puts it in its place at the end. As long as all is as in the log of the
+ * last run, nothing is written: if it stays so to the end, that log stays; else its first records are copied.
+ */
 export interface WalkLogWriter {
   add(record: WalkRecord): void;
   commit(): void;
   discard(): void;
 }
 
-export function createWalkLog(path: string): WalkLogWriter {
+export function createWalkLog(path: string, known?: WalkLog): WalkLogWriter {
+  let writer: LogFile | undefined;
+  let same = 0;
+
+  function diverge(): LogFile {
+    if (writer === undefined) {
+      writer = createLogFile(path);
+      if (known !== undefined && same > 0) for (const record of known.firstRecords(same)) writer.append(record);
+    }
+    return writer;
+  }
+
+  return {
+    add(record) {
+      if (record.depth > MAXIMUM_DEPTH) return;
+      if (writer === undefined && known !== undefined && record.sameAs === same) same++;
+      else diverge().add(record);
+    },
+    commit() {
+      if (writer === undefined && same > 0 && known?.hasMore() === false) return;
+      diverge().commit();
+    },
+    discard: () => writer?.discard(),
+  };
+}
+
+interface LogFile {
+  add(record: WalkRecord): void;
+  /** A whole record, as it stands in another log. */
+  append(record: Uint8Array): void;
+  commit(): void;
+  discard(): void;
+}
+
+function createLogFile(path: string): LogFile {
   mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
   const temporary = `${path}.${process.pid}.new`;
   const fd = openSync(temporary, "w", 0o600);
@@ -239,22 +316,25 @@ export function createWalkLog(path: string): WalkLogWriter {
       chunkSize: end + 1024,
       params: { [constants.ZSTD_c_compressionLevel]: 1 },
     });
-    const head = Buffer.allocUnsafe(8);
+    const head = Buffer.allocUnsafe(BLOCK_HEAD_BYTES);
     head.writeUInt32LE(end, 0);
     head.writeUInt32LE(compressed.length, 4);
+    head.set(checksum16(compressed), 8);
     writeSync(fd, head);
     writeSync(fd, compressed);
     end = 0;
   }
 
+  /** Makes room for a record, which is then written from `end` on. */
+  function reserve(length: number): void {
+    if (end >= BLOCK_BYTES || end + length > block.length) writeBlock();
+    if (length > block.length) block = Buffer.allocUnsafe(length + BLOCK_BYTES);
+  }
+
   return {
     add({ depth, stat, encoded, listedIds, trust }) {
-      if (depth > MAXIMUM_DEPTH) return;
       const length = ENTRY + encoded.length + listedIds.length;
-      if (end + length > block.length) {
-        writeBlock();
-        if (length > block.length) block = Buffer.allocUnsafe(length + BLOCK_BYTES);
-      }
+      reserve(length);
       block.writeUInt32LE(length - 4, end);
       block.writeUInt16LE(depth, end + DEPTH);
       block[end + TYPE] = TYPES[stat.type];
@@ -270,7 +350,11 @@ export function createWalkLog(path: string): WalkLogWriter {
       block.set(encoded, end + ENTRY);
       block.set(listedIds, end + ENTRY + encoded.length);
       end += length;
-      if (end >= BLOCK_BYTES) writeBlock();
+    },
+    append(record) {
+      reserve(record.length);
+      block.set(record, end);
+      end += record.length;
     },
     commit() {
       writeBlock();
