@@ -1,4 +1,4 @@
-/** Every decoder of bytes from storage, with valid inputs to start from. */
+/** Every decoder of bytes from storage or from a wire, with valid inputs to start from. */
 import { zstdCompressSync } from "node:zlib";
 import { seal } from "../../src/crypto/aead.ts";
 import { encapsulate } from "../../src/crypto/hpke.ts";
@@ -36,6 +36,7 @@ import {
 import type { DirectoryEntry, EntryAttributes, TreeEntry } from "../../src/format/tree.ts";
 import type { RawPath } from "../../src/platform/raw-path.ts";
 import type { FuzzTarget } from "./fuzz.ts";
+import { WIRE_FUZZ_TARGETS } from "./wire-fuzz-targets.ts";
 
 const PASSPHRASE = "correct horse";
 const MEBIBYTE = 1024 * 1024;
@@ -261,4 +262,5 @@ export const FUZZ_TARGETS: readonly FuzzTarget[] = [
     seeds: [encodeContentList([{ id: id(2), lengthBytes: 300 }])],
     decode: (bytes) => decodeContentList(bytes),
   },
+  ...WIRE_FUZZ_TARGETS,
 ];
