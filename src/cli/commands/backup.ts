@@ -24,7 +24,8 @@ import { chooseSource, takesInput } from "./backup-source.ts";
 import type { backupSpec } from "./backup.spec.ts";
 
 const SOME_UNREADABLE = 3;
-const ENTRIES_AHEAD = 12_000;
+/** Where a log tells what is unchanged, the walk is most of the work; else memory is better left to the workers. */
+const ENTRIES_AHEAD = { withLog: 50_000, withoutLog: 4000 };
 
 export async function run({ context, args, options }: Invocation<typeof backupSpec.options>): Promise<number> {
   const { output, signal } = context;
@@ -41,8 +42,10 @@ export async function run({ context, args, options }: Invocation<typeof backupSp
     report(problem);
   }, previous.content);
   // Checking the password takes a while, which the walk and the start of the workers can use.
-  const source = takesInput(options) ? opened : readAhead(opened, ENTRIES_AHEAD);
-  if (options.force || !(await hasWalkLogs(cache))) startWorkersEarly();
+  const mayBeUnchanged = !options.force && (await hasWalkLogs(cache));
+  const ahead = mayBeUnchanged ? ENTRIES_AHEAD.withLog : ENTRIES_AHEAD.withoutLog;
+  const source = takesInput(options) ? opened : readAhead(opened, ahead);
+  if (!mayBeUnchanged) startWorkersEarly();
   let total: (() => ExpectedTotal | undefined) | undefined;
   let shown: Progress | undefined;
   let scan: Scan | undefined;
