@@ -37,13 +37,15 @@ export function sealInto(
   aad: Uint8Array,
   parts: readonly Uint8Array[],
 ): number {
-  const cipher = createCipheriv("aes-256-gcm", prepareKey(key), nonceBytes(nonceNumber), { authTagLength: SEAL_OVERHEAD_BYTES });
+  const cipher = createCipheriv("aes-256-gcm", prepareKey(key), nonceBytes(nonceNumber), {
+    authTagLength: SEAL_OVERHEAD_BYTES,
+  });
   cipher.setAAD(aad);
   for (const part of parts) {
     const ciphertext = cipher.update(part);
     at += ciphertext.copy(target, at);
     // Freed at once: large pieces would otherwise pile up until the garbage collector comes by.
-    if (ciphertext.byteLength === ciphertext.buffer.byteLength) (ciphertext.buffer as ArrayBuffer).transfer(0);
+    if (ciphertext.byteLength === ciphertext.buffer.byteLength) ciphertext.buffer.transfer(0);
   }
   cipher.final();
   return at + cipher.getAuthTag().copy(target, at);

@@ -39,7 +39,7 @@ export async function writeAuthorizedKeys(
   );
   const others = readLines(file).filter((line) => line !== "" && !line.includes(` ${MARK}`));
   const wanted = `${[...others, ...hosts, ...oneTime].join("\n")}\n`;
-  if (`${readLines(file).join("\n")}` !== wanted) writeFileDurably(file, wanted);
+  if (readLines(file).join("\n") !== wanted) writeFileDurably(file, wanted);
 }
 
 function authorizedLine(sshKey: string, command: string, comment: string, more: readonly string[] = []): string {

@@ -34,7 +34,7 @@ test("a drill names what does not come back", async (t) => {
   await enrolledHost(fleet, "web");
   const snapshotId = await backUp(t, fleet, { host: "web", atMs: START_MS, files: { only: "x".repeat(100_000) } });
   const packs = path.join(fleet.created.account.storageUrl, "packs");
-  for (const name of readdirSync(packs, { recursive: true, encoding: "utf8" }).filter((name) => name.length > 60)) {
+  for (const name of readdirSync(packs, { recursive: true, encoding: "utf8" }).filter((file) => file.length > 60)) {
     const file = path.join(packs, name);
     const bytes = readFileSync(file);
     // In the middle of the frame of data, which is by far the longest part.

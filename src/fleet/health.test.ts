@@ -7,7 +7,7 @@ import { fleetStatus } from "./health.ts";
 import { addHost, editHost, offerKeys } from "./hosts.ts";
 import { listCatalogue } from "./catalogue.ts";
 import { DEFAULT_POLICY, savePolicy } from "./policies.ts";
-import { beginRun, endRun, type RunEnd } from "./runs.ts";
+import { beginRun, endRun } from "./runs.ts";
 import { keysOf, START_MS } from "./testing/fleet.ts";
 
 const HOUR_MS = 3_600_000;
@@ -75,7 +75,7 @@ for (const [what, end, expected] of [
   test(`a last run that ${what} is told, until a better one comes`, async () => {
     const database = await fleet(["web"]);
     await snapshot(database, "web", START_MS);
-    await endRun(database, await beginRun(database, 1, START_MS + 1), end as RunEnd, START_MS + 2);
+    await endRun(database, await beginRun(database, 1, START_MS + 1), end, START_MS + 2);
     const { health, texts } = await statusOf(database, START_MS + HOUR_MS, "web");
     assert.equal(health, "warning");
     assert.match(texts.join(), expected);

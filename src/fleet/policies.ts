@@ -11,7 +11,7 @@ import { parseSchedule } from "./schedule.ts";
 const DAY_MS = 86_400_000;
 const count = z.int().min(0).max(100_000);
 
-function parsed<Value>(what: string, parse: (text: string) => Value | undefined) {
+function parsed(what: string, parse: (text: string) => unknown) {
   return z
     .string()
     .max(200)

@@ -8,9 +8,10 @@ const DAY_MS = 86_400_000;
 const NOW_MS = Date.parse("2026-11-20T12:00:00Z");
 const FLOOR = { newestVerified: 2, youngerThanMs: 7 * DAY_MS };
 
-function snapshot(host: string, ageDays: number, more: Partial<StoredSnapshot> = {}): StoredSnapshot {
+function snapshot(hostName: string, ageDays: number, more: Partial<StoredSnapshot> = {}): StoredSnapshot {
   const common = { paths: [], tags: [], verified: true, suddenGrowth: false };
-  return { id: `${host}-${ageDays}`, host, group: host, timeMs: NOW_MS - ageDays * DAY_MS, ...common, ...more };
+  const names = { id: `${hostName}-${ageDays}`, host: hostName, group: hostName };
+  return { ...names, timeMs: NOW_MS - ageDays * DAY_MS, ...common, ...more };
 }
 
 function host(name: string, more: Partial<RetentionHost> = {}): RetentionHost {

@@ -1,5 +1,6 @@
 /** What is used of the WebAssembly JavaScript interface, which the types of Node leave to those of browsers. */
 declare namespace WebAssembly {
+  // oxlint-disable-next-line typescript/no-extraneous-class -- as it is in the browser's types
   class Module {
     constructor(bytes: Uint8Array);
   }

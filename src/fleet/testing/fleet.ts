@@ -93,7 +93,7 @@ export async function backUp(
   const hostRow = await database.selectFrom("hosts").select("id").where("name", "=", host).executeTakeFirstOrThrow();
   const runId = await beginRun(database, hostRow.id, atMs);
   const repository = await openAccountRepository(folder, created.account);
-  const source = openLocalSource({ paths: [rawPathFromText(top)], onProblem: ({ error }) => Promise.reject(error) });
+  const source = openLocalSource({ paths: [rawPathFromText(top)], onProblem: fail });
   try {
     const { snapshotId } = await backupToRepository({
       repository,
@@ -123,4 +123,8 @@ export async function backUp(
     await source.close();
     await repository.storage.close();
   }
+}
+
+function fail({ error }: { readonly error: unknown }): never {
+  throw error;
 }

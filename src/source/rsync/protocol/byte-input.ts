@@ -94,16 +94,17 @@ export class ByteInput {
     cursor.clear();
     this.#chunks.length = 0;
     this.#queuedBytes = 0;
+    this.#noteRoom();
     return all.filter((chunk) => chunk.length > 0);
   }
 
   /** Resolves when more bytes have arrived than the last decoder saw; rejects when none will. */
   more(): Promise<void> {
     if (this.#chunks.length > 0) return Promise.resolve();
-    if (this.#ending !== undefined) return Promise.reject(this.#ending.error as Error);
+    if (this.#ending !== undefined) return Promise.reject(this.#ending.error);
     return new Promise((resolve, reject) => {
       this.#wake = () => {
-        if (this.#chunks.length === 0 && this.#ending !== undefined) reject(this.#ending.error as Error);
+        if (this.#chunks.length === 0 && this.#ending !== undefined) reject(this.#ending.error);
         else resolve();
       };
     });
@@ -123,10 +124,13 @@ export class ByteInput {
     if (cursor.remaining > LARGEST_UNIT_BYTES) throw new RsyncProtocolError("rsync protocol: one entry is too large");
     cursor.bytes = cursor.remaining === 0 ? next : Buffer.concat([cursor.bytes.subarray(cursor.at), next]);
     cursor.at = 0;
-    if (this.#full && this.#queuedBytes < LOW_WATER_BYTES) {
-      this.#full = false;
-      this.onRoom?.();
-    }
+    this.#noteRoom();
     return true;
+  }
+
+  #noteRoom(): void {
+    if (!this.#full || this.#queuedBytes >= LOW_WATER_BYTES) return;
+    this.#full = false;
+    this.onRoom?.();
   }
 }

@@ -197,10 +197,10 @@ export class Channel {
 
   #room(): Promise<void> {
     const { output } = this.#transport;
-    if (this.#failure !== undefined) return Promise.reject(this.#failure as Error);
+    if (this.#failure !== undefined) return Promise.reject(this.#failure);
     if (!output.writableNeedDrain || !output.writable) return Promise.resolve();
     return new Promise((resolve, reject) => {
-      this.#wakeWriters.push(() => (this.#failure === undefined ? resolve() : reject(this.#failure as Error)));
+      this.#wakeWriters.push(() => (this.#failure === undefined ? resolve() : reject(this.#failure)));
     });
   }
 

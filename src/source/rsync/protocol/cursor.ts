@@ -1,6 +1,7 @@
 import { RsyncProtocolError } from "./rsync-error.ts";
 
 /** Thrown by a `Cursor` that has come to the end of what has arrived so far. Never leaves `ByteInput`. */
+// oxlint-disable-next-line typescript/no-extraneous-class -- a thing to throw, known by what it is
 export class MoreBytesNeeded {
   static readonly signal = new MoreBytesNeeded();
 }

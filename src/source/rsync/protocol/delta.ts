@@ -50,10 +50,10 @@ export async function receiveBlockSums(input: ByteInput, protocol: number, diges
     weak[block] = read.weak;
     strong.set(read.strong, block * head.strongBytes);
   }
-  return { head, blocks: isSearched ? index(weak, strong) : undefined };
+  return { head, blocks: isSearched ? indexBlocks(weak, strong) : undefined };
 }
 
-function index(weak: Int32Array, strong: Buffer): SearchableBlocks {
+function indexBlocks(weak: Int32Array, strong: Buffer): SearchableBlocks {
   const size = 2 ** Math.max(10, Math.ceil(Math.log2(weak.length * 2)));
   const heads = new Int32Array(size).fill(-1);
   const next = new Int32Array(weak.length);
@@ -131,8 +131,7 @@ class DeltaSearch {
   add(piece: Uint8Array): void {
     if (this.#end + piece.length > this.#buffer.length) {
       const kept = this.#end - this.#sent;
-      const target =
-        kept + piece.length > this.#buffer.length ? Buffer.alloc((kept + piece.length) * 2) : this.#buffer;
+      const target = kept + piece.length > this.#buffer.length ? Buffer.alloc((kept + piece.length) * 2) : this.#buffer;
       this.#buffer.copy(target, 0, this.#sent, this.#end);
       this.#buffer = target;
       this.#at -= this.#sent;

@@ -105,9 +105,9 @@ async function receiveNames(input: ByteInput, form: FileListForm): Promise<Map<n
   const names = new Map<number, string>();
   for (;;) {
     const { id, name } = await input.decode((from) => {
-      const id = form.protocol < 30 ? from.uint32() : from.varint() >>> 0;
-      if (id === 0 && !form.sendsIdZeroNames) return { id, name: "" };
-      return { id, name: from.view(from.byte()).toString("utf8") };
+      const number = form.protocol < 30 ? from.uint32() : from.varint() >>> 0;
+      if (number === 0 && !form.sendsIdZeroNames) return { id: number, name: "" };
+      return { id: number, name: from.view(from.byte()).toString("utf8") };
     });
     if (name !== "") names.set(id, name);
     if (id === 0) return names;

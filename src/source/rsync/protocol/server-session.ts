@@ -66,7 +66,7 @@ export async function serveRsync(
     channel.close();
     return exitCode;
   } catch (error) {
-    return await sayWhatIsWrong(error, channel, transport, protocol);
+    return sayWhatIsWrong(error, channel, transport, protocol);
   }
 }
 
@@ -105,7 +105,8 @@ async function readArguments(channel: Channel, command: string): Promise<ServerA
     const word = await channel.input.decode((from) => {
       const start = from.at;
       while (from.byte() !== 0) {
-        if (from.at - start > LONGEST_ARGUMENT_BYTES) throw new RsyncRefusedError("an argument is too long", RSYNC_EXIT.usage);
+        if (from.at - start > LONGEST_ARGUMENT_BYTES)
+          throw new RsyncRefusedError("an argument is too long", RSYNC_EXIT.usage);
       }
       return from.bytes.toString("utf8", start, from.at - 1);
     });
