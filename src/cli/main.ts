@@ -1,6 +1,7 @@
 /** The command `holdfast`. */
 import { InterruptedError } from "../errors.ts";
 import { commandEntries, commandGroups } from "./commands/table.ts";
+import { closeAll } from "./at-end.ts";
 import { createLiveLines } from "./output/live-lines.ts";
 import { createOutput, type Output } from "./output/output.ts";
 import { listenForInterrupts } from "./interrupt.ts";
@@ -66,6 +67,8 @@ async function runCommand({ entry, settings, args, options }: ParsedCommand): Pr
     // Input that nobody closes, or a stuck connection, would keep an interrupted process alive.
     if (signal.aborted) process.exit(report.exitCode);
     return report.exitCode;
+  } finally {
+    await closeAll();
   }
 }
 

@@ -3,8 +3,10 @@ import { readFile } from "node:fs/promises";
 import { messageOf, UsageError } from "../errors.ts";
 import { openRepository, readConfig, type Repository, type Unlock } from "../repository/repository.ts";
 import { openStorage } from "../storage/open.ts";
+import { closeAtEnd } from "./at-end.ts";
 import type { Context } from "./context.ts";
 import { readPassword } from "./password.ts";
+import { programVersion } from "./program-version.ts";
 
 /** Where a repository is, and what opens it. */
 export interface RepositoryOptions {
@@ -31,15 +33,33 @@ export async function openFromSettings(context: Context, inputIsTaken = false): 
   return openFromOptions(context, repositoryOptions(context), inputIsTaken);
 }
 
+/** Before the folder of an agent: the repository as this host's server shows it. */
+export const AGENT_REPOSITORY = "agent:";
+
 export async function openFromOptions(
   context: Context,
   options: RepositoryOptions,
   inputIsTaken = false,
 ): Promise<Repository> {
+  if (options.repo?.startsWith(AGENT_REPOSITORY) === true) {
+    return openThroughAgent(context, options.repo.slice(AGENT_REPOSITORY.length));
+  }
   const storage = await openStorage(requireRepository(options));
   // Before a password is asked for: it may be the wrong place.
   await readConfig(storage);
   return openRepository(storage, await readUnlock(context, options, inputIsTaken));
+}
+
+async function openThroughAgent({ signal }: Context, folder: string): Promise<Repository> {
+  // Loaded only now: other commands should not wait for it.
+  const { openThroughServer } = await import("../agent/run.ts");
+  const { DEFAULT_AGENT_FOLDER, readAgent } = await import("../agent/state.ts");
+  const agentFolder = folder === "" ? DEFAULT_AGENT_FOLDER : folder;
+  const program = `holdfast ${programVersion()}`;
+  const options = { folder: agentFolder, program, purpose: "read", retryDelaysMs: [5000], signal } as const;
+  const { repository, remote } = await openThroughServer(readAgent(agentFolder), options);
+  closeAtEnd(() => remote.close());
+  return repository;
 }
 
 export async function readUnlock(context: Context, options: RepositoryOptions, inputIsTaken: boolean): Promise<Unlock> {
