@@ -4,7 +4,7 @@
  *
  *     node test/golden/make.ts
  */
-import { existsSync, linkSync, mkdirSync, symlinkSync, truncateSync, utimesSync, writeFileSync } from "node:fs";
+import { existsSync, linkSync, mkdirSync, rmSync, symlinkSync, truncateSync, utimesSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { FORMAT_VERSION } from "../../src/format/config.ts";
 import { scrambledBytes } from "../support/awkward-tree.ts";
@@ -30,15 +30,19 @@ await withTemporaryFolder(async (place) => {
   mkdirSync(folder);
   writeFileSync(path.join(folder, "password"), `${PASSWORD}\n`);
   await holdfastOk(["init"], { env });
-  for (const [index, change] of [makeFirst, makeSecond].entries()) {
+  for (const [day, change] of [makeFirst, makeSecond, makeThird].entries()) {
     await change(source);
     await setTimes(source);
-    await holdfastOk(["backup", "--host", "golden", "--tag", `number-${index}`, "--time", `2026-11-2${index} 10:00:00`, "."], {
+    const time = `2026-11-2${day} 10:00:00`;
+    await holdfastOk(["backup", "--host", "golden", "--tag", `day-${day}`, "--time", time, "."], {
       env: { ...env, TZ: "UTC" },
       cwd: source,
     });
-    writeFileSync(path.join(folder, `contents-${index}`), await describeTree(source), "latin1");
+    if (day > 0) writeFileSync(path.join(folder, `contents-${day}`), await describeTree(source), "latin1");
   }
+  // Of the first day's frames little is needed then, so that they are laid anew, with a note of what they were.
+  await holdfastOk(["forget", "--keep-last", "2"], { env });
+  await holdfastOk(["prune", "--max-unused", "0"], { env });
 });
 
 async function makeFirst(source: string): Promise<void> {
@@ -58,14 +62,25 @@ async function makeFirst(source: string): Promise<void> {
   await runOk("mkfifo", ["-m", "640", path.join(inner, "fifo")]);
   await runOk("setfattr", ["-n", "user.golden", "-v", "yes", path.join(source, "text")]);
   await runOk("chmod", ["4750", path.join(source, "empty")]);
+  // Gone on the second day.
+  mkdirSync(path.join(source, "passing"));
+  for (let number = 0; number < 15; number++) {
+    writeFileSync(path.join(source, `passing/${number}`), scrambledBytes(`passing ${number}`, 2 * KIBIBYTE));
+  }
   // So many that the tree of this folder is stored in parts.
   mkdirSync(path.join(source, "many"));
   for (let number = 0; number < 6000; number++) writeFileSync(path.join(source, `many/${number}`), "");
 }
 
 function makeSecond(source: string): Promise<void> {
+  rmSync(path.join(source, "passing"), { recursive: true });
   writeFileSync(path.join(source, "text"), "A golden repository must be read for ever.\n".repeat(501));
   writeFileSync(path.join(source, "folder/new"), "in the second snapshot\n");
+  return Promise.resolve();
+}
+
+function makeThird(source: string): Promise<void> {
+  writeFileSync(path.join(source, "folder/third"), "in the third snapshot\n");
   return Promise.resolve();
 }
 
