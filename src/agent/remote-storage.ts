@@ -108,7 +108,12 @@ export async function openRemoteStorage(options: RemoteStorageOptions): Promise<
     totals.connections++;
     const messages = connection.messages();
     const requester = createRequester(connection);
-    const hello = { version: VERSION, program: options.program, purpose, ...(ticket !== undefined && { resume: ticket }) };
+    const hello = {
+      version: VERSION,
+      program: options.program,
+      purpose,
+      ...(ticket !== undefined && { resume: ticket }),
+    };
     connection.send({ kind: "hello", json: encodeHello(hello) });
     if (totals.connections === 1) askEarly(requester);
     const stop = (): void => connection.close();

@@ -17,7 +17,10 @@ function fail(message: string): never {
 
 const { values } = parseArgs({
   args: process.argv.slice(process.argv[2] === "serve" ? 3 : 2),
-  options: { host: { type: "string" }, socket: { type: "string", default: process.env.HOLDFAST_SOCKET || DEFAULT_SOCKET } },
+  options: {
+    host: { type: "string" },
+    socket: { type: "string", default: process.env.HOLDFAST_SOCKET || DEFAULT_SOCKET },
+  },
 });
 const { host, socket: socketPath } = values;
 if (host === undefined) fail("serve needs --host NAME; it is run by sshd, for a host's key");

@@ -104,7 +104,8 @@ export function checkIndex(
   for (let number = 0; number < index.packCount; number++) {
     const pack = packOf(index, number);
     const directory = directories.get(pack.name.toString("hex"));
-    if (directory === undefined || directory.sizeBytes !== pack.sizeBytes) throw refusedIndex("a pack has another size");
+    if (directory === undefined || directory.sizeBytes !== pack.sizeBytes)
+      throw refusedIndex("a pack has another size");
     if (directory.frames.length !== pack.frames.length) throw refusedIndex("a pack has another number of frames");
     for (const [place, frame] of pack.frames.entries()) {
       const stored = directory.frames[place];
@@ -178,4 +179,3 @@ export function checkSnapshot(bytes: Buffer, rules: SnapshotRules): DecodedSnaps
 export function refusedSnapshot(problem: string, hint?: string): RefusedError {
   return new RefusedError(`the snapshot is refused: ${problem}`, hint === undefined ? {} : { hint });
 }
-

@@ -13,6 +13,7 @@ import { beginRun, endRun, logRun } from "../fleet/runs.ts";
 import { writeFileDurably } from "../fleet/write-file.ts";
 import type { Repository } from "../repository/repository.ts";
 import { readSnapshot } from "../repository/snapshots.ts";
+import { createPackVerifier, holdsAllKeys } from "./verify-pack.ts";
 import { createFleetCatalogue } from "./fleet-catalogue.ts";
 import type { Account, HostDirectory } from "./host-directory.ts";
 import type { SessionObserver, SessionReport } from "./host-sessions.ts";
@@ -78,6 +79,7 @@ export function createFleetDirectory(options: FleetDirectoryOptions): FleetDirec
       repositoryId: repository.config.id,
       indexKey: repository.ring.indexKey,
       ticketKey,
+      verifyPack: holdsAllKeys(repository.ring) ? createPackVerifier(repository.ring) : undefined,
       catalogue: createFleetCatalogue(database, account.id, async (_host, id) => {
         await noteSnapshot(database, account.id, await readSnapshot(repository, id));
       }),

@@ -3,7 +3,8 @@
  * a pack belongs to the host that its frames' origins belong to, and an origin to the host that first brought it.
  *
  * What is durable here may outlive the object that it speaks of (pruning deletes packs), never the other way round: a
- * pack is noted before it is stored. Lost as a whole, it can be made anew: see `adopt-objects.ts`.
+ * pack is noted before it is stored. Lost as a whole, it can be made anew from snapshots, whose frame
+ * sets name only their host's origins, and from the directories of packs.
  */
 export interface HostCatalogue {
   packsOf(host: string): Promise<ReadonlyMap<string, CataloguedPack>>;

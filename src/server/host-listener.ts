@@ -49,10 +49,7 @@ export async function listenForHosts(options: HostListenerOptions): Promise<Host
     socket.on("error", () => undefined);
     const header = await receiveHeader(socket, headerMs);
     if (header === undefined) return void socket.destroy();
-    const connection = openConnection(
-      { input: socket, output: socket, destroy: () => socket.destroy() },
-      options,
-    );
+    const connection = openConnection({ input: socket, output: socket, destroy: () => socket.destroy() }, options);
     const already = perHost.get(header.host) ?? 0;
     const refusal = refusalOf(already);
     options.onConnection?.(header.host, header.from, refusal?.message);
@@ -176,4 +173,3 @@ async function receiveHeader(socket: Socket, headerMs: number): Promise<HostHead
     clearTimeout(timer);
   }
 }
-

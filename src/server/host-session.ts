@@ -116,11 +116,7 @@ export function createAnswerer(
   };
 }
 
-async function answer(
-  request: IncomingRequest,
-  storage: ServedStorage,
-  options: StorageCallOptions,
-): Promise<void> {
+async function answer(request: IncomingRequest, storage: ServedStorage, options: StorageCallOptions): Promise<void> {
   const { method, body } = request;
   switch (method) {
     case METHODS.list:

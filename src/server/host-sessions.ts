@@ -14,6 +14,7 @@ import {
   requireLater,
 } from "./guarded-storage.ts";
 import type { Account, AdmittedHost } from "./host-directory.ts";
+import { runNoteOf } from "./own-objects.ts";
 import { newSession, readTicket, type TicketContent, writeTicket } from "./session-ticket.ts";
 
 /** Told of what happens; for the fleet's runs and logs. Must not throw. */
@@ -140,7 +141,11 @@ export function createHostSessions(
         purpose,
         startedMs,
         async renewNote() {
-          if (session.note !== undefined) return session.note.renewForGood();
+          if (session.note !== undefined) {
+            // Somebody took the run for dead: what was condemned since may go as well.
+            if (!(await session.note.renewForGood())) doomed = await guard.condemned();
+            return;
+          }
           if (session.cameLate) throw new RefusedError("the run has taken too long", { hint: "begin another" });
           session.cameLate = true;
           session.note = await writeNote(host);
@@ -148,8 +153,7 @@ export function createHostSessions(
           doomed = await guard.condemned();
         },
         doomed: () => doomed,
-        noteStands: async () =>
-          session.note !== undefined && (await host.account.storage.stat(session.note.name)) !== undefined,
+        noteStands: async () => (await session.note?.isThere()) === true,
         onCommit: (snapshot) => {
           report.snapshot = snapshot.id;
           observer.committed?.(report, snapshot);
@@ -254,7 +258,7 @@ export function createHostSessions(
 }
 
 function writeNote(host: AdmittedHost): Promise<RunningNote> {
-  return noteRunning(host.account.storage, `backup of ${host.name}`);
+  return noteRunning(host.account.storage, runNoteOf(host.name));
 }
 
 function busy(host: AdmittedHost): BusyError {

@@ -8,6 +8,11 @@ import { openBlobList } from "../format/pack.ts";
 import { checkPack } from "./check-objects.ts";
 import type { PackToVerify } from "./host-directory.ts";
 
+/** Whether packs can be verified with this ring: a blind server has no private key. */
+export function holdsAllKeys({ privateKey, writerSecret }: KeyRing): boolean {
+  return privateKey !== undefined && writerSecret !== undefined;
+}
+
 /** A verifier with this ring, which must open frames and name blobs: a full one. Throws `UsageError` for others. */
 export function createPackVerifier(ring: KeyRing): (pack: PackToVerify) => Promise<void> {
   const { privateKey, repositoryId, indexKey } = ring;

@@ -26,7 +26,8 @@ test("answers many requests at once, each with its own stream, in any order", as
     const size = request.body.readUInt32LE(0);
     await new Promise((resolve) => setTimeout(resolve, size % 7));
     request.answer(request.body);
-    for (let sent = 0; sent < size; sent += 100_000) await request.send(Buffer.alloc(Math.min(100_000, size - sent), size));
+    for (let sent = 0; sent < size; sent += 100_000)
+      await request.send(Buffer.alloc(Math.min(100_000, size - sent), size));
   });
   await Promise.all(
     Array.from({ length: 150 }, async (_, number) => {

@@ -2,7 +2,15 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import { ProtocolError } from "../errors.ts";
-import { applyBuckets, bucketHashes, buildListing, encodeBucketCount, type Listing, missingBuckets, objectsOf } from "./listing.ts";
+import {
+  applyBuckets,
+  bucketHashes,
+  buildListing,
+  encodeBucketCount,
+  type Listing,
+  missingBuckets,
+  objectsOf,
+} from "./listing.ts";
 import type { ListedObject } from "./storage-calls.ts";
 
 const hex = (bytes: number) =>
@@ -44,7 +52,10 @@ test("an agent comes to hold what there is, whatever it held before", () => {
 
 function packs(count: number, from = 0): ListedObject[] {
   return Array.from({ length: count }, (_, number) => {
-    const digits = Buffer.from(String(from + number)).toString("hex").padStart(62, "0") + ((from + number) % 256).toString(16).padStart(2, "0");
+    const digits =
+      Buffer.from(String(from + number))
+        .toString("hex")
+        .padStart(62, "0") + ((from + number) % 256).toString(16).padStart(2, "0");
     return { name: `packs/${digits.slice(0, 2)}/${digits}`, sizeBytes: 16_000_000, modifiedMs: 1_760_000_000_000 };
   });
 }

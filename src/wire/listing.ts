@@ -5,7 +5,17 @@
  * gets those that differ: an unchanged listing costs a hash, and one new pack among 60,000 a few kilobytes.
  */
 import { createHash } from "node:crypto";
-import { expectNoMore, malformed, takeRaw, takeText, takeU8, takeVarint, varint, wireReader, wireText } from "./bytes.ts";
+import {
+  expectNoMore,
+  malformed,
+  takeRaw,
+  takeText,
+  takeU8,
+  takeVarint,
+  varint,
+  wireReader,
+  wireText,
+} from "./bytes.ts";
 import { BUCKET_HASH_BYTES, type ListedObject } from "./storage-calls.ts";
 
 /** Encoded objects by bucket: what is hashed, sent and kept. */

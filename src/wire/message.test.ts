@@ -2,7 +2,14 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import { ProtocolError } from "../errors.ts";
-import { createMessageDecoder, DATA_BYTES, encodeMessage, MAXIMUM_MESSAGE_BYTES, type Message, PREFACE } from "./message.ts";
+import {
+  createMessageDecoder,
+  DATA_BYTES,
+  encodeMessage,
+  MAXIMUM_MESSAGE_BYTES,
+  type Message,
+  PREFACE,
+} from "./message.ts";
 
 /** Without it fast-check also makes records that have no prototype, which nothing decoded is. */
 function plainRecord<Fields>(fields: { [Name in keyof Fields]: fc.Arbitrary<Fields[Name]> }): fc.Arbitrary<Fields> {
@@ -10,13 +17,17 @@ function plainRecord<Fields>(fields: { [Name in keyof Fields]: fc.Arbitrary<Fiel
 }
 
 const id = fc.integer({ min: 0, max: 0xffff_ffff });
-const bytes = (maxLength: number, minLength = 0) => fc.uint8Array({ minLength, maxLength }).map((array) => Buffer.from(array));
+const bytes = (maxLength: number, minLength = 0) =>
+  fc.uint8Array({ minLength, maxLength }).map((array) => Buffer.from(array));
 const failure = plainRecord({ code: fc.string({ maxLength: 20 }), message: fc.string(), hint: fc.string() });
 const message: fc.Arbitrary<Message> = fc.oneof(
   plainRecord({ kind: fc.constant("hello" as const), json: bytes(300) }),
   plainRecord({
-    ...{ kind: fc.constant("request" as const), id, method: fc.integer({ min: 0, max: 255 }) },
-    ...{ hasContent: fc.boolean(), body: bytes(300) },
+    kind: fc.constant("request" as const),
+    id,
+    method: fc.integer({ min: 0, max: 255 }),
+    hasContent: fc.boolean(),
+    body: bytes(300),
   }),
   plainRecord({ kind: fc.constant("answer" as const), id, body: bytes(300) }),
   plainRecord({ kind: fc.constant("data" as const), id, bytes: bytes(3000, 1) }),
@@ -57,7 +68,10 @@ test("a stream that stops within a message is not at a boundary", () => {
 });
 
 test("single bytes of a long message take no more memory than the message", () => {
-  const stream = Buffer.concat([PREFACE, ...encodeMessage({ kind: "data", id: 1, bytes: Buffer.alloc(DATA_BYTES, 3) })]);
+  const stream = Buffer.concat([
+    PREFACE,
+    ...encodeMessage({ kind: "data", id: 1, bytes: Buffer.alloc(DATA_BYTES, 3) }),
+  ]);
   const decoder = createMessageDecoder();
   const decoded: Message[] = [];
   const before = process.memoryUsage().arrayBuffers;

@@ -88,7 +88,8 @@ export function createRequester(connection: Connection): Requester {
   async function sendUpload(id: number, entry: PendingCall, content: readonly Uint8Array[]): Promise<void> {
     try {
       for (const bytes of piecesOf(content)) {
-        while (entry.credit < bytes.length && !entry.settled) await new Promise<void>((resolve) => (entry.wake = resolve));
+        while (entry.credit < bytes.length && !entry.settled)
+          await new Promise<void>((resolve) => (entry.wake = resolve));
         if (entry.settled) break;
         entry.credit -= bytes.length;
         connection.send({ kind: "data", id, bytes });
@@ -116,7 +117,8 @@ export function createRequester(connection: Connection): Requester {
         entry.answer = Buffer.from(message.body);
         return tell(message.id, entry, () => entry.call.onAnswer?.(entry.answer!));
       case "data":
-        if (entry.answer === undefined || entry.call.onData === undefined) throw malformed("data that nobody asked for");
+        if (entry.answer === undefined || entry.call.onData === undefined)
+          throw malformed("data that nobody asked for");
         tell(message.id, entry, () => entry.call.onData?.(message.bytes));
         if (!entry.settled) connection.send({ kind: "credit", id: message.id, bytes: message.bytes.length });
         return;

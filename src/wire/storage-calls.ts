@@ -1,5 +1,15 @@
 /** The requests that stand for calls of the Storage port (docs/protocol.md, "Requests"). */
-import { expectNoMore, malformed, takeRaw, takeText, takeU8, takeVarint, varint, wireReader, wireText } from "./bytes.ts";
+import {
+  expectNoMore,
+  malformed,
+  takeRaw,
+  takeText,
+  takeU8,
+  takeVarint,
+  varint,
+  wireReader,
+  wireText,
+} from "./bytes.ts";
 
 export const METHODS = { list: 1, get: 2, stat: 3, put: 4, held: 5, delete: 6 } as const;
 

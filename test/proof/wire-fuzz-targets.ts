@@ -83,7 +83,11 @@ export const WIRE_FUZZ_TARGETS: readonly FuzzTarget[] = [
     ],
     decode: decodeGetRequest,
   },
-  { name: "put request", seeds: [encodePutRequest({ name: id, sizeBytes: 2 ** 24, offset: 99 })], decode: decodePutRequest },
+  {
+    name: "put request",
+    seeds: [encodePutRequest({ name: id, sizeBytes: 2 ** 24, offset: 99 })],
+    decode: decodePutRequest,
+  },
   {
     name: "list request",
     seeds: [encodeListRequest({ prefix: "packs/", held: bucketHashes(listing) })],
@@ -95,20 +99,22 @@ export const WIRE_FUZZ_TARGETS: readonly FuzzTarget[] = [
     seeds: [encodeStatAnswer(undefined), encodeStatAnswer({ sizeBytes: 2 ** 33, modifiedMs: 1_760_000_000_000 })],
     decode: decodeStatAnswer,
   },
-  { name: "put answer", seeds: [encodePutAnswer({ stored: true, modifiedMs: 1_760_000_000_000 })], decode: decodePutAnswer },
+  {
+    name: "put answer",
+    seeds: [encodePutAnswer({ stored: true, modifiedMs: 1_760_000_000_000 })],
+    decode: decodePutAnswer,
+  },
   { name: "held answer", seeds: [encodeHeldAnswer({ stored: false, bytes: 70_000 })], decode: decodeHeldAnswer },
-  ...[listing, small].map(
-    (seed): FuzzTarget => ({
-      name: `listing in ${seed.buckets.length} parts`,
-      seeds: [
-        Buffer.concat(
-          seed.buckets.flatMap((bucket, number) => [Buffer.from([number]), encodeLength(bucket.length), bucket]),
-        ),
-      ],
-      decode: (bytes) => objectsOf(applyBuckets(seed.prefix, undefined, encodeBucketCount(seed), bytes)),
-      memoryLimitBytes: 8 * 1024 * 1024,
-    }),
-  ),
+  ...[listing, small].map((seed): FuzzTarget => ({
+    name: `listing in ${seed.buckets.length} parts`,
+    seeds: [
+      Buffer.concat(
+        seed.buckets.flatMap((bucket, number) => [Buffer.from([number]), encodeLength(bucket.length), bucket]),
+      ),
+    ],
+    decode: (bytes) => objectsOf(applyBuckets(seed.prefix, undefined, encodeBucketCount(seed), bytes)),
+    memoryLimitBytes: 8 * 1024 * 1024,
+  })),
   {
     name: "line before a host's connection",
     seeds: [Buffer.from(encodeHostHeader({ host: "web1", from: "192.0.2.1 50000 192.0.2.2 22" }))],

@@ -151,7 +151,11 @@ test("goes on with a run when the server was started anew meanwhile", async (t) 
   fleet.clock.nowMs += 3_600_000;
   const { createHostSessions } = await import("../../src/server/host-sessions.ts");
   let began: number | undefined;
-  const sessions = createHostSessions(undefined, { began: (report) => (began = report.startedMs) }, () => fleet.clock.nowMs);
+  const sessions = createHostSessions(
+    undefined,
+    { began: (report) => (began = report.startedMs) },
+    () => fleet.clock.nowMs,
+  );
   (fleet.options as { sessions: typeof sessions }).sessions = sessions;
   assert.deepEqual(await namesOf(remote, PREFIXES.snapshot), []);
   assert.deepEqual(await namesOf(remote, PREFIXES.snapshot), []);

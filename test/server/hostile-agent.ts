@@ -92,14 +92,25 @@ export function forgePack(ring: KeyRing, contents: readonly Uint8Array[], forger
     const number = (forgery.firstNumber ?? 0) + index;
     const payload = Buffer.concat([frameBlobTable([content.length]), content]);
     const record = sealFrame({
-      ...{ key: made.key, repositoryId, origin, number, kind: "data", compression: "none" },
-      ...{ rawLength: payload.length, payload },
+      key: made.key,
+      repositoryId,
+      origin,
+      number,
+      kind: "data",
+      compression: "none",
+      rawLength: payload.length,
+      payload,
     });
     const ids = forgery.blobIds?.[index] ?? hash.hash(content);
     const sealedBlobs = sealBlobList(ring.indexKey, repositoryId, origin, number, ids, [content.length]);
     const frame: FrameLocation = {
-      ...{ kind: "data", origin, number, offset, length: record.length },
-      ...{ checksum: checksum16(record), sealedBlobs },
+      kind: "data",
+      origin,
+      number,
+      offset,
+      length: record.length,
+      checksum: checksum16(record),
+      sealedBlobs,
       ...(forgery.forwards && { forwards: forgery.forwards as FrameForward[] }),
     };
     frames.push(forgery.directory?.(frame) ?? frame);
@@ -168,16 +179,41 @@ export function forgeSnapshot(ring: KeyRing, snapshot: ForgedSnapshot): { name: 
     publicKey: ring.publicKey,
     signingKey: snapshot.signingKey,
     open: {
-      ...{ time: new Date(snapshot.timeMs).toISOString(), host: snapshot.host, group: "0".repeat(32), parent: null },
-      ...{ files: 1, directories: 0, others: 0, sizeBytes: 1, addedBytes: 1, storedBytes: 1, complete: true },
+      time: new Date(snapshot.timeMs).toISOString(),
+      host: snapshot.host,
+      group: "0".repeat(32),
+      parent: null,
+      files: 1,
+      directories: 0,
+      others: 0,
+      sizeBytes: 1,
+      addedBytes: 1,
+      storedBytes: 1,
+      complete: true,
       ...snapshot.open,
     },
     frameSet: encodeFrameSet(snapshot.frames),
     sealed: {
-      ...{ paths: [], tags: [], user: "", program: "", excludes: [], statistics: {} },
+      paths: [],
+      tags: [],
+      user: "",
+      program: "",
+      excludes: [],
+      statistics: {},
       root: {
-        ...{ name: "" as RawPath, type: "directory", mode: 0, uid: 0, gid: 0, user: "", group: "", inodeFlags: 0 },
-        ...{ mtimeSeconds: 0, mtimeNanoseconds: 0, xattrs: [], hardLink: undefined, tree: Buffer.alloc(32) },
+        name: "" as RawPath,
+        type: "directory",
+        mode: 0,
+        uid: 0,
+        gid: 0,
+        user: "",
+        group: "",
+        inodeFlags: 0,
+        mtimeSeconds: 0,
+        mtimeNanoseconds: 0,
+        xattrs: [],
+        hardLink: undefined,
+        tree: Buffer.alloc(32),
       },
     },
   });

@@ -69,7 +69,10 @@ async function ending(messages: AsyncGenerator<Message>): Promise<string> {
 }
 
 const put = (sizeBytes: number): Message => ({
-  ...{ kind: "request", id: 1, method: METHODS.put, hasContent: true },
+  kind: "request",
+  id: 1,
+  method: METHODS.put,
+  hasContent: true,
   body: encodePutRequest({ name: PACK, sizeBytes, offset: 0 }),
 });
 
@@ -83,7 +86,11 @@ const breaches: [string, (connection: Connection) => void, RegExp][] = [
   ["a request number twice", (c) => [5, 5].forEach((id) => c.send(request(id, 1, Buffer.from([0, 0])))), /used twice/],
   ["content before its request", (c) => c.send({ kind: "data", id: 7, bytes: pieces }), /before its request/],
   ["a second hello", (c) => c.send({ kind: "hello", json: Buffer.from("{}") }), /middle of a connection/],
-  ["an answer", (c) => [request(1, 1, Buffer.from([0, 0])), { kind: "answer", id: 1, body: pieces } as const].forEach(c.send), /agent that sends answer|malformed/],
+  [
+    "an answer",
+    (c) => [request(1, 1, Buffer.from([0, 0])), { kind: "answer", id: 1, body: pieces } as const].forEach(c.send),
+    /agent that sends answer|malformed/,
+  ],
 ];
 
 function request(id: number, method: number, body: Buffer): Message {
@@ -114,16 +121,20 @@ const openings: [string, Buffer, RegExp][] = [
   ["a message of 4 GiB", Buffer.concat([PREFACE, Buffer.from("ffffffff", "hex")]), /4294967295 bytes long/],
   ["a message of no bytes", Buffer.concat([PREFACE, Buffer.alloc(4)]), /0 bytes long/],
   ["a request before the hello", Buffer.concat([PREFACE, ...encodeMessage(put(1))]), /does not begin with a hello/],
-  ["a hello that is no JSON", Buffer.concat([PREFACE, ...hello("{")]), /hello is not JSON/],
-  ["a hello without a version", Buffer.concat([PREFACE, ...hello('{"program":"x","purpose":"read"}')]), /names no version/],
+  ["a hello that is no JSON", Buffer.concat([PREFACE, ...helloOf("{")]), /hello is not JSON/],
+  [
+    "a hello without a version",
+    Buffer.concat([PREFACE, ...helloOf('{"program":"x","purpose":"read"}')]),
+    /names no version/,
+  ],
   [
     "a later version",
-    Buffer.concat([PREFACE, ...hello('{"version":{"major":9,"minor":0},"program":"x","purpose":"read"}')]),
+    Buffer.concat([PREFACE, ...helloOf('{"version":{"major":9,"minor":0},"program":"x","purpose":"read"}')]),
     /the agent speaks version 9 of the protocol, the server 1/,
   ],
 ];
 
-function hello(json: string): Uint8Array[] {
+function helloOf(json: string): Uint8Array[] {
   return encodeMessage({ kind: "hello", json: Buffer.from(json) });
 }
 
@@ -143,7 +154,13 @@ for (const [what, bytes, why] of openings) {
 
 test("gives up whoever says nothing, too slowly, or not who it is", async (t) => {
   const { socketPath, listener } = await startListener(t, { headerMs: 200, helloMs: 200 });
-  for (const opening of ["", "{", '{"host":1,"from":""}\n', "x".repeat(5000), encodeHostHeader({ host: "web1", from: "" })]) {
+  for (const opening of [
+    "",
+    "{",
+    '{"host":1,"from":""}\n',
+    "x".repeat(5000),
+    encodeHostHeader({ host: "web1", from: "" }),
+  ]) {
     const socket = await dial(socketPath);
     if (opening !== "") socket.write(opening);
     socket.resume();
@@ -173,14 +190,19 @@ test("gives up an agent that is silent, and goes on with one that gives signs of
 
   const socket = await dial(socketPath);
   socket.write(encodeHostHeader({ host: "web1", from: "test" }));
-  socket.write(Buffer.concat([PREFACE, ...hello('{"version":{"major":1,"minor":0},"program":"x","purpose":"read"}')]));
+  socket.write(
+    Buffer.concat([PREFACE, ...helloOf('{"version":{"major":1,"minor":0},"program":"x","purpose":"read"}')]),
+  );
   socket.resume();
   await Promise.race([once(socket, "close"), wait(3000).then(() => assert.fail("still open"))]);
 });
 
 test("holds little in memory for an agent that asks for much and takes nothing", async (t) => {
   const { socketPath, fleet, listener } = await startListener(t, { silenceMs: 60_000 });
-  const pack = forgePack(fleet.owner.ring, Array.from({ length: 8 }, () => randomBytes(MEBIBYTE)));
+  const pack = forgePack(
+    fleet.owner.ring,
+    Array.from({ length: 8 }, () => randomBytes(MEBIBYTE)),
+  );
   await fleet.storage.put(pack.name, [pack.bytes]);
   const { id, bytes, frames } = pack;
   await fleet.account.catalogue.addPack("web1", { id, sizeBytes: bytes.length, frames: frameSetOf(frames) });

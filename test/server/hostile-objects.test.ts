@@ -4,7 +4,7 @@ import { test } from "node:test";
 import { createKeyRing } from "../../src/crypto/key-ring.ts";
 import { sha256 } from "../../src/crypto/keyed-hash.ts";
 import { generateSigningKey } from "../../src/crypto/signing.ts";
-import { DamagedError, HoldfastError, RefusedError, StorageError } from "../../src/errors.ts";
+import { DamagedError, type HoldfastError, RefusedError, StorageError } from "../../src/errors.ts";
 import { createPackVerifier } from "../../src/server/verify-pack.ts";
 import type { MemoryStorage } from "../../src/storage/memory.ts";
 import { memoryStorage } from "../../src/storage/memory.ts";
@@ -33,7 +33,10 @@ async function brokenInto(t: T, settings: TestFleetSettings = {}) {
   const foreignIndex = forgeIndex(ring, [foreign]);
   await honest.put(foreignIndex.name, foreignIndex.bytes);
   const foreignSnapshot = forgeSnapshot(ring, {
-    ...{ host: "db1", signingKey: db.signingKey, timeMs: honest.hello.startedMs, frames: [framesOf(foreign)] },
+    host: "db1",
+    signingKey: db.signingKey,
+    timeMs: honest.hello.startedMs,
+    frames: [framesOf(foreign)],
   });
   await honest.put(foreignSnapshot.name, foreignSnapshot.bytes);
   honest.connection.close();
@@ -47,7 +50,10 @@ async function brokenInto(t: T, settings: TestFleetSettings = {}) {
 async function refused(storage: MemoryStorage, what: Promise<unknown>, why: RegExp): Promise<void> {
   const before = new Set(storage.objects.keys());
   await assert.rejects(what, (error: HoldfastError) => {
-    assert.ok(error instanceof RefusedError || error instanceof DamagedError || error instanceof StorageError, String(error));
+    assert.ok(
+      error instanceof RefusedError || error instanceof DamagedError || error instanceof StorageError,
+      String(error),
+    );
     assert.match(error.message, why);
     return true;
   });
@@ -74,8 +80,16 @@ test("takes no pack that is not what its name, its directory or its frames say",
     ["another number", { directory: (frame) => ({ ...frame, number: frame.number + 5 }) }, /something else of frame/],
     ["another origin", { directory: (frame) => ({ ...frame, origin: foreign.origin }) }, /something else of frame/],
     ["a gap", { directory: (frame) => ({ ...frame, offset: frame.offset + 1 }) }, /starts at/],
-    ["an overlong frame", { directory: (frame) => ({ ...frame, length: frame.length + 1 }) }, /its frames end at|starts at/],
-    ["a blob list that does not open", { directory: (frame) => ({ ...frame, sealedBlobs: randomBytes(60) }) }, /blob list/],
+    [
+      "an overlong frame",
+      { directory: (frame) => ({ ...frame, length: frame.length + 1 }) },
+      /its frames end at|starts at/,
+    ],
+    [
+      "a blob list that does not open",
+      { directory: (frame) => ({ ...frame, sealedBlobs: randomBytes(60) }) },
+      /blob list/,
+    ],
   ];
   for (const [what, forgery, why] of lies) cases.push([what, forgePack(ring, [randomBytes(50)], forgery).bytes, why]);
   const flipped = Buffer.from(good.bytes);
@@ -116,8 +130,16 @@ test("takes no index that lists another's packs, or says of its own what is not 
     ["the other's index itself", foreignIndex, /not this host's/],
     ["a wrong checksum", forgeIndex(ring, [changedFrame({ checksum: Buffer.alloc(16) })]), /wrong about frame/],
     ["a wrong kind", forgeIndex(ring, [changedFrame({ kind: "tree" })]), /wrong about frame/],
-    ["a frame too few", forgeIndex(ring, [{ ...own, frames: own.frames.slice(0, 1), blobs: own.blobs.slice(0, 1) }]), /number of frames/],
-    ["a wrong size", forgeIndex(ring, [{ ...own, bytes: Buffer.concat([own.bytes, Buffer.alloc(1)]) }]), /another size/],
+    [
+      "a frame too few",
+      forgeIndex(ring, [{ ...own, frames: own.frames.slice(0, 1), blobs: own.blobs.slice(0, 1) }]),
+      /number of frames/,
+    ],
+    [
+      "a wrong size",
+      forgeIndex(ring, [{ ...own, bytes: Buffer.concat([own.bytes, Buffer.alloc(1)]) }]),
+      /another size/,
+    ],
     ["a blob's other id", forgeIndex(ring, [own], ({ ids }) => ids.fill(7, 0, 16)), /places a blob/],
     ["a blob in another frame", forgeIndex(ring, [own], ({ frames }) => frames.reverse()), /places a blob/],
     ["a blob at a place there is not", forgeIndex(ring, [own], ({ places }) => places.fill(9)), /places a blob/],
@@ -179,7 +201,10 @@ test("takes no snapshot that needs a frame of a pack that was deleted", async (t
   await agent.put(own.name, own.bytes);
   storage.objects.delete(own.name);
   const snapshot = forgeSnapshot(ring, {
-    ...{ host: "web1", signingKey: web.signingKey, timeMs: agent.hello.startedMs, frames: [framesOf(own)] },
+    host: "web1",
+    signingKey: web.signingKey,
+    timeMs: agent.hello.startedMs,
+    frames: [framesOf(own)],
   });
   await refused(storage, agent.put(snapshot.name, snapshot.bytes), /1 of the frames/);
 });
@@ -201,21 +226,41 @@ test("deletes nothing for a host: not even its own", async (t) => {
 test("stores nothing but packs, indexes and snapshots, under no name that leads elsewhere", async (t) => {
   const { storage, agent } = await brokenInto(t);
   const names = [
-    ...["config", `keys/${"ab".repeat(16)}`, `condemned/${"ab".repeat(32)}`, "x", "packs/ab/abc", "index/readme"],
-    ...["../../etc/passwd", "/etc/passwd", "packs/../config", "packs/ab/..", "tmp/x", "", ".", "packs//x", "a\0b"],
-    ...[`packs/ab/${"cd".repeat(32)}`, `snapshots/${"AB".repeat(32)}`, "x".repeat(200)],
+    "config",
+    `keys/${"ab".repeat(16)}`,
+    `condemned/${"ab".repeat(32)}`,
+    "x",
+    "packs/ab/abc",
+    "index/readme",
+    "../../etc/passwd",
+    "/etc/passwd",
+    "packs/../config",
+    "packs/ab/..",
+    "tmp/x",
+    "",
+    ".",
+    "packs//x",
+    "a\0b",
+    `packs/ab/${"cd".repeat(32)}`,
+    `snapshots/${"AB".repeat(32)}`,
+    "x".repeat(200),
   ];
-  for (const name of names) await refused(storage, agent.put(name, Buffer.from("content")), /may not store|no object name|is not an object name/);
+  for (const name of names)
+    await refused(
+      storage,
+      agent.put(name, Buffer.from("content")),
+      /may not store|no object name|is not an object name/,
+    );
 });
 
 test("refuses a blob that is not what its id says, where the server holds the key", async (t) => {
-  let verify: ReturnType<typeof createPackVerifier> | undefined;
+  const verifier: { verify?: ReturnType<typeof createPackVerifier> } = {};
   const { storage, ring, agent } = await brokenInto(t, {
-    account: { verifyPack: (pack) => verify?.(pack) ?? Promise.resolve() },
+    account: { verifyPack: (pack) => verifier.verify?.(pack) ?? Promise.resolve() },
   });
   const secret = randomBytes(500);
   const poisoned = forgePack(ring, [randomBytes(500)], { blobIds: [forgePack(ring, [secret]).blobs[0].ids] });
-  verify = createPackVerifier(ring);
+  verifier.verify = createPackVerifier(ring);
   await refused(storage, agent.put(poisoned.name, poisoned.bytes), /not what their ids say/);
   // Sealed with a key that the server cannot open.
   const opaque = forgePack({ ...ring, publicKey: createKeyRing(ring.repositoryId).publicKey }, [secret]);

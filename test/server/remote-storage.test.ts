@@ -98,9 +98,7 @@ test("gives up when all its tries have failed, and says why", async (t) => {
 test("stops at once when it is interrupted while it waits to connect again", async (t) => {
   const server = await serveStorage(memoryStorage(), temporaryFolder(t));
   const abort = new AbortController();
-  const remote = await openRemoteStorage(
-    optionsFor(server.connect, { retryDelaysMs: [60_000], signal: abort.signal }),
-  );
+  const remote = await openRemoteStorage(optionsFor(server.connect, { retryDelaysMs: [60_000], signal: abort.signal }));
   t.after(() => remote.close());
   server.cut();
   setTimeout(() => abort.abort(new InterruptedError("stopped")), 50);

@@ -37,7 +37,8 @@ function line(delayMs: number): Transform {
       callback();
     },
     flush(callback) {
-      void last.then(() => callback());
+      // Not when the promise settles, whose errors would be the callback's.
+      void last.then(() => setImmediate(callback));
     },
   });
   return stream;
