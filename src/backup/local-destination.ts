@@ -41,10 +41,16 @@ export async function openLocalDestination(
   const newFrames = new Map<string, { origin: Uint8Array; numbers: number[] }>();
   const indexes = createIndexWriter(repository);
   const storedPacks = new Map<string, number>();
-  const packs = createPackWriter(storage, ring.repositoryId, (pack) => {
-    storedPacks.set(pack.name.toString("hex"), pack.sizeBytes);
-    return indexes.add(pack);
-  });
+  let condemned: ReadonlySet<string> = index.condemned;
+  const packs = createPackWriter(
+    storage,
+    ring.repositoryId,
+    (pack) => {
+      storedPacks.set(pack.name.toString("hex"), pack.sizeBytes);
+      return indexes.add(pack);
+    },
+    (name) => condemned.has(name),
+  );
 
   for (const pack of index.unlisted) await indexes.add(pack);
 
@@ -70,18 +76,19 @@ export async function openLocalDestination(
   }
 
   /**
-   * Looks for what was condemned or deleted since the run began. A needed frame that lies only in condemned packs is
-   * copied into a pack of our own (it keeps its name wherever it lies); one that is gone cannot be helped.
+   * For a run that was taken for dead: looks for what was condemned or deleted since it began. A needed frame that lies
+   * only in condemned packs is copied into a pack of our own (it keeps its name wherever it lies); one that is gone cannot
+   * be helped.
    */
   async function secureNeededFrames(): Promise<void> {
     // In this order: pruning deletes packs first and then their condemnation, so one or the other is seen here.
-    const condemned = await readCondemned(repository);
+    condemned = await readCondemned(repository);
     const present = await listPacks(repository);
     for (const [name, sizeBytes] of [...storedPacks]) {
       if (!present.has(name)) throw packWasDeleted(name);
       if (condemned.has(name)) await copyFrames(name, sizeBytes, () => true);
     }
-    const atRisk = await findFramesAtRisk(condemned, present);
+    const atRisk = await findFramesAtRisk(present);
     const packsAtRisk = new Map<string, { sizeBytes: number; frames: Set<number> }>();
     for (const frame of atRisk) {
       const copies = [frame, ...frames.copiesOf(frame)].map((copy) => frames.packOf(copy));
@@ -98,10 +105,7 @@ export async function openLocalDestination(
   }
 
   /** Needed frames of the repository that lie in no pack which will stay. */
-  async function findFramesAtRisk(
-    condemned: ReadonlySet<string>,
-    present: ReadonlyMap<string, number>,
-  ): Promise<readonly number[]> {
+  async function findFramesAtRisk(present: ReadonlyMap<string, number>): Promise<readonly number[]> {
     const stays = Array.from(frames.packs, ({ name }) => {
       const hex = name.toString("hex");
       return present.has(hex) && !condemned.has(hex);
@@ -121,11 +125,11 @@ export async function openLocalDestination(
   }
 
   /**
-   * A run whose note is gone was taken for dead (a clock was wrong, say), and pruning may not have spared what it needs:
-   * then the snapshot only counts if all is still there.
+   * Pruning that still took the run for dead may not have seen the record in time: then it only counts if all that it needs
+   * will stay.
    */
   async function confirm(snapshotName: string): Promise<void> {
-    if ((await storage.stat(running.name)) !== undefined) return;
+    if (await running.isThere()) return;
     try {
       await secureNeededFrames();
     } catch (error) {
@@ -152,9 +156,8 @@ export async function openLocalDestination(
   async function commit(snapshot: SnapshotToCommit): Promise<CommittedSnapshot> {
     await packs.finish();
     await indexes.flush();
-    // With a note that is certainly there, pruning that has not condemned a pack by now will not delete it.
-    await running.renewForGood();
-    await secureNeededFrames();
+    // While its note was there, pruning has deleted nothing that the run counts on, and will not until it sees the record.
+    if (!(await running.renewForGood())) await secureNeededFrames();
     const record = encodeSnapshot({
       repositoryId: ring.repositoryId,
       publicKey: ring.publicKey,

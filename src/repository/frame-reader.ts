@@ -1,12 +1,13 @@
 import type { KeyObject } from "node:crypto";
 import { createKeyedHash } from "../crypto/keyed-hash.ts";
 import { derivedKeys } from "../crypto/key-ring.ts";
-import { DamagedError, messageOf, ObjectMissingError } from "../errors.ts";
+import { DamagedError, HoldfastError, messageOf, ObjectMissingError } from "../errors.ts";
 import { type FrameBlobs, openFrame, parseFrameBlobs } from "../format/frame.ts";
+import { PREFIXES } from "../format/names.ts";
 import { packObjectName } from "../format/pack.ts";
 import type { BlobId } from "../format/tree.ts";
 import type { BlobReader } from "./blob-reader.ts";
-import { locateBlob as locateInTable } from "./blob-table.ts";
+import { createBlobTable, locateBlob as locateInTable } from "./blob-table.ts";
 import { createFrameKeys } from "./frame-keys.ts";
 import type { FrameRow } from "./frame-table.ts";
 import { type LoadedIndex, loadIndex } from "./index-loader.ts";
@@ -26,7 +27,8 @@ export interface OpenedBlobs {
 
 /**
  * Reads blobs through the index. Every blob is verified against its id, so that what it gives is right or an error.
- * Where a pack was rewritten since the index was loaded, the index is loaded again, once for each such surprise.
+ * Where something is not where the index says, because packs and indexes were rewritten since, the index is loaded again.
+ * Numbers of frames that were given out before stay good: they mean what they meant.
  */
 export interface FrameReader extends BlobReader {
   /** Throws `DamagedError` where no index knows the blob. */
@@ -37,6 +39,7 @@ export interface FrameReader extends BlobReader {
   /** The key of all frames of an origin; for workers that open frames themselves. */
   keyOf(origin: Buffer): KeyObject;
   openFrame(frame: number): Promise<OpenedBlobs>;
+  /** The index in use. Numbers of frames are those of its table as long as it is the first. */
   readonly index: LoadedIndex;
 }
 
@@ -49,14 +52,58 @@ export async function openFrameReader(repository: Repository, loaded?: LoadedInd
   const hashes = { data: createKeyedHash(data), tree: createKeyedHash(tree) };
   const keyOf = createFrameKeys(privateKey, ring.repositoryId);
   const cache = createFrameCache(CACHED_FRAME_BYTES);
-  let index = loaded ?? (await loadIndex(repository, { forWriting: false }));
+  /** Indexes that were in use, with the number of their first frame among all frames ever known. */
+  const generations: Generation[] = [
+    { first: 0, index: loaded ?? (await loadIndex(repository, { forWriting: false })) },
+  ];
+  let reloading: Promise<void> | undefined;
+  let isComplete = false;
+
+  const current = (): Generation => generations[generations.length - 1];
+
+  function generationOf(frame: number): Generation {
+    let at = generations.length - 1;
+    while (at > 0 && generations[at].first > frame) at--;
+    return generations[at];
+  }
 
   function locate(id: BlobId): BlobLocation {
+    const { first, index } = current();
     const location = locateInTable(index.blobs, id);
-    if (location !== undefined) return location;
-    throw new DamagedError(`blob ${Buffer.from(id).toString("hex").slice(0, 16)}… is in no index`, {
-      hint: 'run "holdfast check", and then "holdfast repair index" where it tells you to',
-    });
+    if (location === undefined) throw unknownBlob(id, index);
+    return { frame: first + location.frame, place: location.place };
+  }
+
+  /**
+   * Loads the index again, now with a look at which packs are there, and with those that no index lists. Gives false where
+   * there is nothing new to learn.
+   */
+  async function reload(error: unknown, used: Generation): Promise<boolean> {
+    if (!(error instanceof ObjectMissingError || error instanceof UnknownBlobError)) return false;
+    if (current() !== used) return true;
+    // What was loaded so is without packs that are gone; one that is missing has gone since.
+    if (isComplete && error instanceof UnknownBlobError && !(await hasOtherIndexes(used.index))) return false;
+    reloading ??= loadAgain().finally(() => (reloading = undefined));
+    await reloading;
+    return true;
+  }
+
+  async function loadAgain(): Promise<void> {
+    const before = current();
+    const index = await loadIndex(repository, { forWriting: true, keepCondemned: true });
+    isComplete = true;
+    generations.push({ first: before.first + before.index.frames.count(), index });
+    // Of the old one only the places of frames are needed, for those who hold numbers of them.
+    generations[generations.length - 2] = {
+      first: before.first,
+      index: { ...before.index, blobs: createBlobTable(0) },
+    };
+  }
+
+  async function hasOtherIndexes(index: LoadedIndex): Promise<boolean> {
+    const known = new Set(index.objects.map(({ name }) => name));
+    for await (const { name } of storage.list(PREFIXES.index)) if (!known.delete(name)) return true;
+    return known.size > 0;
   }
 
   async function readFrame(frame: number): Promise<OpenedBlobs> {
@@ -66,8 +113,9 @@ export async function openFrameReader(repository: Repository, loaded?: LoadedInd
       try {
         return await openRow(row);
       } catch (error) {
+        // Whatever is wrong with this copy, an unreadable sector too: another may do.
         failure ??= error;
-        if (!(error instanceof DamagedError || error instanceof ObjectMissingError)) throw error;
+        if (!(error instanceof HoldfastError)) throw error;
       }
     }
     throw failure;
@@ -89,7 +137,9 @@ export async function openFrameReader(repository: Repository, loaded?: LoadedInd
   }
 
   function copies(frame: number): FrameRow[] {
-    return [frame, ...index.frames.copiesOf(frame)].map((copy) => index.frames.locate(copy));
+    const { first, index } = generationOf(frame);
+    const number = frame - first;
+    return [number, ...index.frames.copiesOf(number)].map((copy) => index.frames.locate(copy));
   }
 
   async function openCached(frame: number): Promise<OpenedBlobs> {
@@ -101,14 +151,15 @@ export async function openFrameReader(repository: Repository, loaded?: LoadedInd
   }
 
   async function readBlob(kind: "data" | "tree", id: BlobId): Promise<Uint8Array> {
-    try {
-      return await readVerified(kind, id);
-    } catch (error) {
-      if (!(error instanceof ObjectMissingError)) throw error;
-      // Pruning has moved it: what is there now is in a newer index.
-      index = await loadIndex(repository, { forWriting: false });
-      cache.clear();
-      return readVerified(kind, id);
+    let first: unknown;
+    for (let attempt = 1; ; attempt++) {
+      const used = current();
+      try {
+        return await readVerified(kind, id);
+      } catch (error) {
+        first ??= error;
+        if (attempt > RELOADS_AT_MOST || !(await reload(error, used))) throw first;
+      }
     }
   }
 
@@ -118,7 +169,7 @@ export async function openFrameReader(repository: Repository, loaded?: LoadedInd
     const offset = blobs.offsets[place];
     const blob = place < blobs.count ? raw.subarray(offset, offset + blobs.lengths[place]) : undefined;
     if (blob !== undefined && hashes[kind].hash(blob).equals(id)) return blob;
-    const pack = index.frames.packOf(frame).name.toString("hex");
+    const pack = copies(frame)[0].pack.name.toString("hex");
     throw new DamagedError(`pack ${pack.slice(0, 16)}… holds something else than the blob that should be there`, {
       hint: 'run "holdfast check --read-data"',
     });
@@ -126,16 +177,34 @@ export async function openFrameReader(repository: Repository, loaded?: LoadedInd
 
   return {
     get index() {
-      return index;
+      return current().index;
     },
     locate,
-    frame: (frame) => index.frames.locate(frame),
+    frame: (frame) => copies(frame)[0],
     copies,
     keyOf,
     openFrame: openCached,
     readTree: (id) => readBlob("tree", id),
     readData: (id) => readBlob("data", id),
   };
+}
+
+interface Generation {
+  readonly first: number;
+  readonly index: LoadedIndex;
+}
+
+const RELOADS_AT_MOST = 5;
+
+class UnknownBlobError extends DamagedError {}
+
+function unknownBlob(id: BlobId, { missingPacks }: LoadedIndex): UnknownBlobError {
+  const blob = `blob ${Buffer.from(id).toString("hex").slice(0, 16)}…`;
+  const hint = 'run "holdfast check", and then "holdfast repair index" where it tells you to';
+  if (missingPacks.length === 0) return new UnknownBlobError(`${blob} is in no index`, { hint });
+  return new UnknownBlobError(`${blob} is in none of the packs that are there; ${missingPacks.length} are missing`, {
+    hint,
+  });
 }
 
 /** Opened frames, the least recently used of which go first. */

@@ -34,11 +34,15 @@ export interface PackWriter {
 
 export const PACK_TARGET_BYTES = 16 * 1024 * 1024;
 
+/**
+ * `isTaken` tells of names (in hex) that a new pack must not have. A pack of the same frames as another is the same to the
+ * last byte, and so would not be stored: it is made to differ where that one is about to go, or is damaged.
+ */
 export function createPackWriter(
   storage: Storage,
   repositoryId: Uint8Array,
   onStored: (pack: StoredPack) => void | Promise<void>,
-  targetBytes: number = PACK_TARGET_BYTES,
+  isTaken: (name: string) => boolean = () => false,
 ): PackWriter {
   const progress = { givenBytes: 0, durableBytes: 0 };
   const storesAtOnce = storage.putsAtOnce ?? 1;
@@ -64,12 +68,17 @@ export function createPackWriter(
   }
 
   async function store(pack: OpenPack): Promise<void> {
-    append(pack, encodePackEnd(pack.frames));
+    let end = encodePackEnd(pack.frames);
+    while (isTaken(pack.hash.copy().update(end).digest("hex"))) {
+      repeatFirstFrame(pack);
+      end = encodePackEnd(pack.frames);
+    }
+    append(pack, end);
     const name = pack.hash.digest();
     await storage.put(packObjectName(name.toString("hex")), pack.parts);
     progress.durableBytes += pack.sizeBytes;
     // Waiting for the garbage collector to see how much memory hangs on these small objects takes too long.
-    for (const part of pack.parts) release(part);
+    for (const part of new Set(pack.parts)) release(part);
     await onStored({ name, sizeBytes: pack.sizeBytes, frames: pack.frames });
   }
 
@@ -84,7 +93,7 @@ export function createPackWriter(
       open.frames.push({ ...rest, offset: open.sizeBytes, length: record.length });
       append(open, record);
       progress.givenBytes += record.length;
-      if (open.sizeBytes >= targetBytes) close();
+      if (open.sizeBytes >= PACK_TARGET_BYTES) close();
     },
     async ready() {
       while (failure === undefined && underWay.length > storesAtOnce) await Promise.race(underWay);
@@ -109,6 +118,12 @@ function append(pack: OpenPack, bytes: Uint8Array): void {
   pack.parts.push(bytes);
   pack.hash.update(bytes);
   pack.sizeBytes += bytes.length;
+}
+
+/** Of a frame that stands twice in a pack, either will do. */
+function repeatFirstFrame(pack: OpenPack): void {
+  pack.frames.push({ ...pack.frames[0], offset: pack.sizeBytes });
+  append(pack, pack.parts[1]);
 }
 
 /** Frees the memory of a record at once: it was made for one frame and belongs to nobody else. */

@@ -4,6 +4,7 @@ import { encodeCondemned } from "../format/condemned.ts";
 import { PREFIXES } from "../format/names.ts";
 import { type FrameName, packObjectName } from "../format/pack.ts";
 import type { FrameTable } from "./frame-table.ts";
+import type { Running } from "../format/running.ts";
 import { rewriteIndexes } from "./index-compaction.ts";
 import { loadIndex, type LoadedIndex, readPackBlobs } from "./index-loader.ts";
 import { createIndexWriter } from "./index-writer.ts";
@@ -306,8 +307,7 @@ async function deleteCondemned(
   laidAnew: readonly FrameName<Uint8Array>[],
 ): Promise<Deletion> {
   const { storage } = repository;
-  const { running, leftBehind } = await listRunning(storage);
-  for (const name of leftBehind) await storage.delete(name);
+  const running = await removeNotesLeftBehind(repository);
   // With the condemnation durable, whoever starts now will see it; whoever has ended has left a snapshot to be seen here.
   const loaded = await loadIndex(repository, LOAD_OPTIONS);
   const snapshots = await listSnapshots(repository, undefined, knownSnapshots);
@@ -342,6 +342,18 @@ async function deleteCondemned(
   for (const name of doomed) await storage.delete(packObjectName(name));
   for (const name of lists) await storage.delete(name);
   return { deleted: doomed, waiting: [], waitingFor: [] };
+}
+
+/**
+ * Whoever is writing, once all notes are gone whose writers are. It looks again after each removal: a writer that was taken
+ * for dead renews its note, and then either sees that its old one is gone, or is seen here.
+ */
+async function removeNotesLeftBehind({ storage }: Repository): Promise<readonly Running[]> {
+  for (;;) {
+    const { running, leftBehind } = await listRunning(storage);
+    if (leftBehind.length === 0) return running;
+    for (const name of leftBehind) await storage.delete(name);
+  }
 }
 
 /** Stores the list of all garbage in place of the lists there were. Undefined where the disc is too full for that. */

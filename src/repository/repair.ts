@@ -123,7 +123,8 @@ async function salvagePacks(repository: Repository, { onProblem, onStep }: Repai
   const { storage, ring } = repository;
   const damaged: string[] = [];
   const indexes = createIndexWriter(repository);
-  const writer = createPackWriter(storage, ring.repositoryId, (pack) => indexes.add(pack));
+  const isDamaged = (name: string): boolean => damaged.includes(name);
+  const writer = createPackWriter(storage, ring.repositoryId, (pack) => indexes.add(pack), isDamaged);
   const extract = createExtractor(repository, await forwardsInIndexes(repository));
   let savedFrames = 0;
   let savedBytes = 0;

@@ -10,12 +10,13 @@ import type { Storage } from "../storage/storage.ts";
  * then either pruning sees the note, or the writer sees the condemnation (docs/decisions, two-phase pruning).
  */
 export interface RunningNote {
-  readonly name: string;
   /**
-   * Puts a fresh note in place of the old one, which may have been taken for left behind if the machine slept for days.
-   * From then on the note stays as it is until `remove`.
+   * Puts a fresh note in place of the old one; from then on it stays as it is until `remove`. Gives false where an earlier
+   * note had gone, because somebody took the writer for dead: its machine slept for days, say, or a clock is wrong.
    */
-  renewForGood(): Promise<void>;
+  renewForGood(): Promise<boolean>;
+  /** Whether the note is still there. */
+  isThere(): Promise<boolean>;
   remove(): Promise<void>;
 }
 
@@ -32,6 +33,7 @@ const PRUNE_NOTE = `${PREFIXES.running}${"0".repeat(32)}`;
 export async function noteRunning(storage: Storage, what: string): Promise<RunningNote> {
   const started = new Date().toISOString();
   let name = await putNote(storage, what, started);
+  let wasAlwaysThere = true;
   let renewing: Promise<void> = Promise.resolve();
   const timer = setInterval(() => {
     // If it fails, the old note stays, and is as good for a day; what is wrong with the storage the run itself will find.
@@ -41,18 +43,19 @@ export async function noteRunning(storage: Storage, what: string): Promise<Runni
   async function renew(): Promise<void> {
     const before = name;
     name = await putNote(storage, what, started);
+    // Looked at with the new one durable: pruning looks again for notes after it has removed one.
+    wasAlwaysThere &&= (await storage.stat(before)) !== undefined;
     await storage.delete(before);
   }
 
   return {
-    get name() {
-      return name;
-    },
     async renewForGood() {
       clearInterval(timer);
       await renewing;
       await renew();
+      return wasAlwaysThere;
     },
+    isThere: async () => (await storage.stat(name)) !== undefined,
     async remove() {
       clearInterval(timer);
       await renewing;
