@@ -123,7 +123,7 @@ test("a file that asks for a gigantic work factor is refused at once", async () 
     await assert.rejects(decryptKeyFile(greedy, { passphrase: "p" }), (error) => {
       return error instanceof DamagedError && error.message.includes(`2^${factor}`);
     });
-    assert.ok(performance.now() - start < 100);
+    assert.ok(performance.now() - start < 1000);
   }
 });
 

