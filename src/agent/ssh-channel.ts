@@ -1,6 +1,6 @@
 import { spawn } from "node:child_process";
 import { Readable } from "node:stream";
-import { ConnectionError, messageOf } from "../errors.ts";
+import { ConnectionError, messageOf, RefusedError } from "../errors.ts";
 import type { ByteChannel } from "../wire/connection.ts";
 
 /** How an agent reaches its server; written when the host is set up. */
@@ -75,7 +75,8 @@ export function openSshChannel(place: ServerPlace, command: readonly string[] = 
     yield* child.stdout as AsyncIterable<Buffer>;
     const problem = await ended;
     const said = messages.trim().split("\n").at(-1) ?? "";
-    throw new ConnectionError(`${place.host}: ${said === "" ? problem : printable(said)}`, { hint: hintFor(messages) });
+    const Failure = isFinal(messages) ? RefusedError : ConnectionError;
+    throw new Failure(`${place.host}: ${said === "" ? problem : printable(said)}`, { hint: hintFor(messages) });
   }
 
   const input = Readable.from(output(), { objectMode: false });
@@ -88,6 +89,11 @@ export function openSshChannel(place: ServerPlace, command: readonly string[] = 
       child.kill("SIGTERM");
     },
   };
+}
+
+/** To try again would not help: the server does not know the key, or is not the one it was. */
+function isFinal(messages: string): boolean {
+  return /Permission denied \(|Host key verification failed/.test(messages);
 }
 
 function hintFor(messages: string): string {

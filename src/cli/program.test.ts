@@ -116,7 +116,7 @@ for (const { spec: real } of commandEntries) {
     const own = Object.values(real.options).flatMap(({ flags }) => flagsOf(flags));
     assert.equal(new Set(own).size, own.length);
     assert.ok(real.examples.length > 0);
-    const parents = [...commandGroups, ...commandEntries.map(({ spec }) => spec)];
+    const parents = [...commandGroups, ...commandEntries.map((entry) => entry.spec)];
     assert.ok(real.name.split(" ").length === 1 || parents.some(({ name }) => real.name.startsWith(`${name} `)));
   });
 }

@@ -75,11 +75,6 @@ export async function findHost(database: Database, name: string): Promise<Host> 
   throw new UsageError(`there is no host "${name}"`, { hint: 'see "holdfast host list"' });
 }
 
-export async function hostById(database: Database, id: number): Promise<Host | undefined> {
-  const row = await hostQuery(database).where("hosts.id", "=", id).executeTakeFirst();
-  return row && hostOf(row);
-}
-
 export interface NewHost {
   readonly name: string;
   readonly account: string;

@@ -1,7 +1,7 @@
 /** The administrators' API: JSON over HTTP at a Unix socket that only the server's user can reach. */
 import { chmodSync, rmSync } from "node:fs";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
-import { z } from "zod";
+import type { z } from "zod";
 import { HoldfastError, UsageError, messageOf } from "../errors.ts";
 import { ROUTES, type AnyRoute, type ApiContext } from "./api-routes.ts";
 import type { Log } from "./log.ts";
