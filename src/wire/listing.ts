@@ -44,16 +44,27 @@ const FOLDER_AND_ID = 3;
 export function buildListing(prefix: string, objects: readonly ListedObject[]): Listing {
   const count = objects.length > OBJECTS_IN_ONE_BUCKET ? BUCKETS : 1;
   const sorted = objects.toSorted((a, b) => (a.name < b.name ? -1 : 1));
+  // At most: a name in UTF-8 with its kind and length, and two numbers of eight bytes.
+  const output = Buffer.allocUnsafe(sorted.reduce((sum, { name }) => sum + name.length * 3 + 4 + 16, 0));
   const parts: Buffer[][] = Array.from({ length: count }, () => []);
+  let at = 0;
   for (const object of sorted) {
     const rest = object.name.slice(prefix.length);
-    parts[count === 1 ? 0 : bucketOf(rest)].push(
-      encodeName(rest),
-      varint(object.sizeBytes),
-      varint(Math.floor(object.modifiedMs)),
-    );
+    const start = at;
+    at = writeName(output, at, rest);
+    at = writeVarint(output, at, object.sizeBytes);
+    at = writeVarint(output, at, Math.floor(object.modifiedMs));
+    parts[count === 1 ? 0 : bucketOf(rest)].push(output.subarray(start, at));
   }
   return { prefix, buckets: parts.map((bucket) => Buffer.concat(bucket)) };
+}
+
+function writeVarint(output: Buffer, start: number, value: number): number {
+  let at = start;
+  let rest = value;
+  for (; rest >= 0x80; rest = Math.floor(rest / 128)) output[at++] = (rest % 128) | 0x80;
+  output[at++] = rest;
+  return at;
 }
 
 /** By the last two digits of an id; names of other kinds are few. */
@@ -62,12 +73,20 @@ function bucketOf(rest: string): number {
   return Number.isNaN(value) ? 0 : value;
 }
 
-function encodeName(rest: string): Buffer {
-  if (HEX_64.test(rest)) return Buffer.concat([Buffer.from([LONG_ID]), Buffer.from(rest, "hex")]);
-  const pack = FOLDER_AND_HEX.exec(rest);
-  if (pack !== null) return Buffer.concat([Buffer.from([FOLDER_AND_ID]), Buffer.from(pack[2], "hex")]);
-  if (HEX_32.test(rest)) return Buffer.concat([Buffer.from([SHORT_ID]), Buffer.from(rest, "hex")]);
-  return Buffer.concat([Buffer.from([TEXT]), wireText(rest)]);
+/** Gives where the name ends. */
+function writeName(output: Buffer, at: number, rest: string): number {
+  if (rest.length === 67 && FOLDER_AND_HEX.test(rest)) return writeId(output, at, FOLDER_AND_ID, rest.slice(3));
+  if (rest.length === 64 && HEX_64.test(rest)) return writeId(output, at, LONG_ID, rest);
+  if (rest.length === 32 && HEX_32.test(rest)) return writeId(output, at, SHORT_ID, rest);
+  const text = wireText(rest);
+  output[at] = TEXT;
+  output.set(text, at + 1);
+  return at + 1 + text.length;
+}
+
+function writeId(output: Buffer, at: number, kind: number, digits: string): number {
+  output[at] = kind;
+  return at + 1 + output.write(digits, at + 1, "hex");
 }
 
 /** The objects of a listing. Throws `ProtocolError`. */
