@@ -92,6 +92,8 @@ const STEPS: readonly string[] = [
     PRIMARY KEY (account_id, id)
   ) STRICT, WITHOUT ROWID;
   CREATE INDEX snapshots_of_host ON snapshots (account_id, host, time_ms, complete);
+  CREATE INDEX snapshots_by_host_and_time ON snapshots (host, time_ms);
+  CREATE INDEX snapshots_by_time ON snapshots (time_ms);
   CREATE TABLE origins (
     account_id INTEGER NOT NULL REFERENCES accounts (id) ON DELETE CASCADE,
     origin TEXT NOT NULL,
