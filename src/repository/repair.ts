@@ -1,5 +1,6 @@
 import { checksum16, createKeyedHash, sha256Hex } from "../crypto/keyed-hash.ts";
-import { DamagedError, HoldfastError, messageOf } from "../errors.ts";
+import { DamagedError, errnoOf, HoldfastError, messageOf, StorageError } from "../errors.ts";
+import { asBuffer } from "../format/codec.ts";
 import {
   decodeFrameHeader,
   FRAME_HEADER_BYTES,
@@ -19,6 +20,7 @@ import {
   packObjectName,
   sealBlobList,
 } from "../format/pack.ts";
+import type { Storage } from "../storage/storage.ts";
 import { createFrameKeys } from "./frame-keys.ts";
 import type { SealedFrame } from "./frame-writer.ts";
 import { rewriteIndexes } from "./index-compaction.ts";
@@ -100,7 +102,7 @@ async function rebuildIndexes(repository: Repository, { onProblem, onStep }: Rep
 }
 
 export interface PackRepair {
-  /** Packs that were damaged. */
+  /** Packs that were damaged, and of which something could be looked for. */
   readonly packs: number;
   readonly savedFrames: number;
   readonly savedBytes: number;
@@ -121,32 +123,42 @@ export async function repairPacks(repository: Repository, options: RepairOptions
 
 async function salvagePacks(repository: Repository, { onProblem, onStep }: RepairOptions): Promise<PackRepair> {
   const { storage, ring } = repository;
-  const damaged: string[] = [];
+  const damaged = new Set<string>();
+  /** Those that are kept aside by now. */
+  const gone = new Set<string>();
   const indexes = createIndexWriter(repository);
-  const isDamaged = (name: string): boolean => damaged.includes(name);
+  const isDamaged = (name: string): boolean => damaged.has(name);
   const writer = createPackWriter(storage, ring.repositoryId, (pack) => indexes.add(pack), isDamaged);
   const extract = createExtractor(repository, await forwardsInIndexes(repository));
   let savedFrames = 0;
   let savedBytes = 0;
   onStep?.("reading all packs");
-  for (const name of (await listPacks(repository)).keys()) {
-    const bytes = Buffer.from(await storage.get(packObjectName(name)));
+  for (const [name, sizeBytes] of await listPacks(repository)) {
+    const { bytes, isWhole } = await readAsFarAsPossible(storage, packObjectName(name), sizeBytes);
     if (sha256Hex(bytes) === name) continue;
-    damaged.push(name);
     const frames = extract(bytes, name);
-    onProblem(packObjectName(name), `it is damaged; ${frames.length} frame(s) of it are whole`);
+    if (frames === undefined) {
+      onProblem(packObjectName(name), "it is damaged, and only a key that may read can find what of it is whole");
+      continue;
+    }
+    const saved = `${frames.length} frame(s) of it are whole`;
+    if (isWhole) onProblem(packObjectName(name), `it is damaged; ${saved}`);
+    else onProblem(packObjectName(name), `it cannot be read in places, and stays as it is; ${saved}`);
+    // Before it may be closed with some of these frames in it.
+    damaged.add(name);
     for (const frame of frames) {
       savedFrames++;
       savedBytes += frame.record.length;
       writer.add(frame);
       await writer.ready();
     }
+    if (!isWhole) continue;
     await storage.put(`damaged/${name}`, [bytes]);
+    gone.add(name);
   }
   await writer.finish();
   await indexes.flush();
-  if (damaged.length > 0) {
-    const gone = new Set(damaged);
+  if (gone.size > 0) {
     const loaded = await loadIndex(repository, { forWriting: false, framesOnly: true });
     const affected = loaded.objects.filter(({ packs }) => packs.some((pack) => gone.has(pack)));
     await rewriteIndexes(
@@ -155,12 +167,48 @@ async function salvagePacks(repository: Repository, { onProblem, onStep }: Repai
       affected.map(({ name }) => name),
       (pack) => !gone.has(pack),
     );
-    for (const name of damaged) await storage.delete(packObjectName(name));
+    for (const name of gone) await storage.delete(packObjectName(name));
   }
-  return { packs: damaged.length, savedFrames, savedBytes };
+  return { packs: damaged.size, savedFrames, savedBytes };
 }
 
-type Extractor = (pack: Buffer, packName: string) => SealedFrame[];
+const SECTOR_BYTES = 512;
+
+/** An object's bytes, with zeros where the disc cannot read them. Throws where it is not the disc. */
+async function readAsFarAsPossible(
+  storage: Storage,
+  name: string,
+  sizeBytes: number,
+): Promise<{ readonly bytes: Buffer; readonly isWhole: boolean }> {
+  try {
+    return { bytes: asBuffer(await storage.get(name)), isWhole: true };
+  } catch (error) {
+    if (!isUnreadable(error)) throw error;
+  }
+  const bytes = Buffer.alloc(sizeBytes);
+  await readAround(0, sizeBytes);
+  return { bytes, isWhole: false };
+
+  /** Halves what cannot be read until there are single sectors. */
+  async function readAround(offset: number, length: number): Promise<void> {
+    try {
+      bytes.set(await storage.get(name, { offset, length }), offset);
+    } catch (error) {
+      if (!isUnreadable(error)) throw error;
+      if (length <= SECTOR_BYTES) return;
+      const half = Math.ceil(length / 2 / SECTOR_BYTES) * SECTOR_BYTES;
+      await readAround(offset, half);
+      await readAround(offset + half, length - half);
+    }
+  }
+}
+
+function isUnreadable(error: unknown): boolean {
+  return error instanceof StorageError && errnoOf(error.cause) === "EIO";
+}
+
+/** The frames of a pack that are whole; undefined where only the private key could tell. */
+type Extractor = (pack: Buffer, packName: string) => SealedFrame[] | undefined;
 
 /** What indexes say of the frames that others stand for, by the name of the frame that carries the note. */
 async function forwardsInIndexes(repository: Repository): Promise<Map<string, readonly FrameForward[]>> {
@@ -245,7 +293,7 @@ function createExtractor(repository: Repository, forwards: ReadonlyMap<string, r
       return byDirectory(pack, packName);
     } catch (error) {
       if (!(error instanceof DamagedError)) throw error;
-      return privateKey === undefined ? [] : byHeaders(pack, privateKey);
+      return privateKey && byHeaders(pack, privateKey);
     }
   };
 }
