@@ -32,11 +32,14 @@ export interface RemoteProcess {
   readonly complaints: () => string;
   /** Told of each line of that. */
   onComplaint: (line: string) => void;
+  /** Waits for what it may be saying right now: that comes on a way of its own, and may be a little late. */
+  readonly hearOut: () => Promise<void>;
   readonly kill: () => void;
 }
 
 const KEPT_COMPLAINT_BYTES = 8 * 1024;
 const LONGEST_LINE = 8 * 1024;
+const HEAR_OUT_MS = 50;
 
 /** Starts `words` on the host through the remote shell. */
 export function startRemote(shell: RemoteShell, login: string, words: readonly string[]): RemoteProcess {
@@ -70,6 +73,7 @@ export function startProcess(words: readonly string[]): RemoteProcess {
     exited,
     complaints: () => complaints.toString("utf8").trim(),
     onComplaint: () => undefined,
+    hearOut: () => new Promise((resolve) => setTimeout(resolve, HEAR_OUT_MS)),
     kill: () => void child.kill("SIGTERM"),
   };
   return remote;

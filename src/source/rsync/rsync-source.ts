@@ -84,9 +84,17 @@ export async function openRsyncSource(options: RsyncSourceOptions): Promise<Rsyn
 /** The other side ended before it said a word of the protocol: a forced command that wants another one, perhaps. */
 class RefusedAtStart extends RsyncFailedError {}
 
-async function pull(options: RsyncSourceOptions, profile: PullProfile): Promise<RsyncSource> {
+function pull(options: RsyncSourceOptions, profile: PullProfile): Promise<RsyncSource> {
+  return openSourceOver(start(options, profile), options, profile);
+}
+
+/** As `openRsyncSource`, over a connection on which the other rsync has been started already. */
+export async function openSourceOver(
+  remote: RemoteProcess,
+  options: RsyncSourceOptions,
+  profile: PullProfile,
+): Promise<RsyncSource> {
   const listedMs = Date.now();
-  const remote = start(options, profile);
   const channel = new Channel(remote.transport);
   channel.watch(options.silenceMs ?? SILENCE_MS, KEEP_ALIVE_MS);
   try {
@@ -132,8 +140,7 @@ async function openSession(
   sendFilters(channel, options.filters ?? []);
   await channel.flush();
   const received = await receiveFileList(channel.input, listForm(agreement, profile), options.mostFiles ?? MOST_FILES);
-  // What rsync complains of comes on a way of its own, and may be a little late.
-  await after(COMPLAINTS_MS);
+  await remote.hearOut();
   if (received.list.count === 0) throw nothingThere(options);
   if ((received.ioErrors | channel.ioErrors) !== 0 && said.complaints === 0) {
     onProblem({ path: "" as RawPath, during: "list", error: new Error(ioErrorWords(received.ioErrors | channel.ioErrors)) });
@@ -147,17 +154,21 @@ async function openSession(
     ...listedSource({ received, order, session, onProblem, previous: options.previous, listedMs }),
     agreement,
     traffic: () => ({ receivedBytes: channel.receivedBytes, sentBytes: channel.sentBytes, ...session.counts }),
-    close: () => close(session, channel, remote),
+    close: () => {
+      said.isOver = true;
+      return close(session, channel, remote);
+    },
   };
 }
 
 const MOST_COMPLAINTS = 10_000;
-const COMPLAINTS_MS = 50;
 
 interface Heard {
   session: ReceiverSession | undefined;
   /** How many complaints were reported as problems. */
   complaints: number;
+  /** Nobody listens any more. */
+  isOver: boolean;
 }
 
 /**
@@ -165,8 +176,9 @@ interface Heard {
  * send is kept for the moment when that file is missed.
  */
 function hearComplaints(options: RsyncSourceOptions, remote: RemoteProcess, channel: Channel): Heard {
-  const heard: Heard = { session: undefined, complaints: 0 };
+  const heard: Heard = { session: undefined, complaints: 0, isOver: false };
   const complain = (line: string): void => {
+    if (heard.isOver) return;
     if (heard.session !== undefined && isAboutSending(line)) heard.session.complained(line.trim());
     else if (heard.complaints++ < MOST_COMPLAINTS) options.onProblem(problemFromComplaint(line));
   };
@@ -234,7 +246,7 @@ function nothingThere(options: RsyncSourceOptions): RsyncFailedError {
 
 async function close(session: ReceiverSession, channel: Channel, remote: RemoteProcess): Promise<void> {
   const goodbye = async (): Promise<void> => {
-    if (!session.isAnswered) return;
+    if (session.hasOpenTransfers) return;
     await session.finish();
     await session.sayGoodbye();
     await channel.end();
@@ -245,10 +257,6 @@ async function close(session: ReceiverSession, channel: Channel, remote: RemoteP
   channel.close();
   remote.kill();
   await remote.exited;
-}
-
-function after(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms));
 }
 
 /** What a promise gives, or `otherwise` where it takes longer. */

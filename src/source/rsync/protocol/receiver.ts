@@ -236,8 +236,14 @@ export class ReceiverSession {
     this.#want({ index, attributeSet });
   }
 
-  /** Whether nothing is under way, and nothing has failed. */
-  get isAnswered(): boolean {
+  /** Whether a file is wanted that has not come yet. */
+  get hasOpenTransfers(): boolean {
+    const isOpen = ({ transfer }: { readonly transfer?: Transfer | undefined }): boolean =>
+      transfer !== undefined && !transfer.isSettled;
+    return this.#awaitedRepeats.size > 0 || this.#wanted.some(isOpen) || this.#sent.slice(this.#sentHead).some(isOpen);
+  }
+
+  get #isAnswered(): boolean {
     return (
       this.#failure === undefined &&
       !this.#isAsking &&
@@ -249,7 +255,7 @@ export class ReceiverSession {
 
   /** Resolves when all that was asked for has been answered. */
   async answered(): Promise<void> {
-    while (!this.isAnswered) {
+    while (!this.#isAnswered) {
       if (this.#failure !== undefined) throw this.#failure;
       await new Promise<void>((resolve) => (this.#idleWanted = resolve));
     }
@@ -474,16 +480,22 @@ export class ReceiverSession {
 
   /** The request that an item answers. The sender leaves out what it cannot send, and keeps the order. */
   #answeredBy(index: number, isTransfer: boolean): Sent {
-    for (;;) {
-      const sent = this.#sent[this.#sentHead];
-      if (sent === undefined) throw new RsyncProtocolError(`rsync protocol: file ${index} comes without being asked for`);
-      if (sent.state === "awaited" && sent.index === index && (sent.transfer !== undefined) === isTransfer) return sent;
-      if (sent.transfer === undefined) {
-        throw new RsyncProtocolError(`rsync protocol: file ${index} comes where file ${sent.index} should`);
-      }
-      if (!sent.superseded) this.#settleAsMissing(sent.transfer);
-      this.#advance();
+    const answers = (sent: Sent): boolean =>
+      sent.state === "awaited" && sent.index === index && (sent.transfer !== undefined) === isTransfer;
+    let place = this.#sentHead;
+    while (place < this.#sent.length && !answers(this.#sent[place])) place++;
+    if (place === this.#sent.length) {
+      throw new RsyncProtocolError(`rsync protocol: file ${index} comes without being asked for`);
     }
+    while (this.#sentHead < place) {
+      const missing = this.#sent[this.#sentHead];
+      if (missing.transfer === undefined) {
+        throw new RsyncProtocolError(`rsync protocol: file ${index} comes where file ${missing.index} should`);
+      }
+      if (!missing.superseded) this.#settleAsMissing(missing.transfer);
+      this.#sentHead++;
+    }
+    return this.#sent[place];
   }
 
   #advance(): void {
