@@ -1,9 +1,8 @@
 import { checksum16, createKeyedHash, sha256Hex } from "../crypto/keyed-hash.ts";
 import { derivedKeys, type KeyRing } from "../crypto/key-ring.ts";
-import { DamagedError, HoldfastError, messageOf } from "../errors.ts";
+import { DamagedError, HoldfastError, messageOf, ObjectMissingError } from "../errors.ts";
 import { decodeCondemned } from "../format/condemned.ts";
 import type { RepositoryConfig } from "../format/config.ts";
-import { decodeFrameSet } from "../format/frame-set.ts";
 import { openFrame, parseFrameBlobs } from "../format/frame.ts";
 import { decodeIndex, packOf } from "../format/index-object.ts";
 import { parseObjectName, PREFIXES } from "../format/names.ts";
@@ -22,7 +21,7 @@ import { openFrameReader } from "./frame-reader.ts";
 import { countBlobsOutsideFrameSet } from "./frame-set-check.ts";
 import { createFrameTable, type FrameTable, type PackRow } from "./frame-table.ts";
 import { listPacks } from "./index-loader.ts";
-import { findLiveFrames } from "./live-frames.ts";
+import { findLiveFrames, forEachFrameOf } from "./live-frames.ts";
 import { listKeyFiles } from "./repository.ts";
 import { listSnapshots, openSnapshot, SHORT_ID_LENGTH, type SnapshotRecord } from "./snapshots.ts";
 import { createTreeChecker } from "./tree-checker.ts";
@@ -76,74 +75,132 @@ interface CheckedIndex {
 }
 
 export async function checkRepository(options: CheckOptions): Promise<CheckResult> {
-  const { storage, config, ring } = options;
+  const { ring } = options;
   const step = options.onStep ?? ((): void => undefined);
   let errors = 0;
-  const problem = (severity: CheckProblem["severity"], object: string, message: string): void => {
-    if (severity === "error") errors++;
-    options.onProblem({ severity, object, message });
+  const report = (problems: readonly CheckProblem[]): void => {
+    for (const problem of problems) {
+      if (problem.severity === "error") errors++;
+      options.onProblem(problem);
+    }
   };
 
-  step("looking at keys, indexes and packs");
-  if ((await listKeyFiles(storage)).length === 0) problem("error", "keys/", "there is no key file left");
-  const present = await listPacks({ storage });
-  const index = await checkIndexes(options, present, problem);
-  await checkCondemned(options, problem);
-
-  step("looking at snapshots");
-  const snapshots = await listSnapshots({ storage, config }, (id, error) =>
-    problem("error", PREFIXES.snapshot + id, messageOf(error)),
-  );
-  const { live, missing } = findLiveFrames(index.frames, snapshots);
-  for (const [id, count] of missing) {
-    problem("error", `snapshot ${id.slice(0, SHORT_ID_LENGTH)}`, `${count} frame(s) that it needs are in no index`);
-  }
-  checkPacksArePresent(index.frames, present, live, snapshots, problem);
+  step("looking at keys, snapshots, indexes and packs");
+  let structure = await lookUntilSure(options);
+  report(structure.problems);
 
   let trees = 0;
-  if (ring?.privateKey !== undefined && index.usable) {
+  if (ring?.privateKey !== undefined && structure.usable) {
     step("walking trees");
-    trees = await checkTrees(options, ring, snapshots, problem);
+    trees = await checkTrees(options, ring, structure.snapshots, report);
   }
 
   let packsRead = 0;
   let bytesRead = 0;
   if (options.readData !== undefined) {
     step("reading packs");
-    const chosen = choosePacks(present, options.readData);
+    const chosen = choosePacks(structure.present, options.readData);
     const totalBytes = chosen.reduce((sum, [, sizeBytes]) => sum + sizeBytes, 0);
-    const verify = createFrameVerifier(config, ring);
-    const known = new Map(index.frames.packs.map((pack) => [pack.name.toString("hex"), pack]));
+    const verify = createFrameVerifier(options.config, ring);
+    const known = new Map(structure.frames.packs.map((pack, index) => [pack.name.toString("hex"), { pack, index }]));
+    let hasVanished = false;
     for (const [name, sizeBytes] of chosen) {
       options.signal?.throwIfAborted();
-      const message = await checkPack(options, index, verify, name, known.get(name));
-      if (message !== undefined) {
-        problem("error", packObjectName(name), message + neededBy(index.frames, known.get(name), snapshots));
+      const found = known.get(name);
+      const message = await checkPack(options, structure, verify, name, found?.pack);
+      hasVanished ||= message === VANISHED;
+      if (message !== undefined && message !== VANISHED) {
+        const who = found === undefined ? "" : structure.neededBy(found.index);
+        report([{ severity: "error", object: packObjectName(name), message: message + who }]);
       }
       packsRead++;
       bytesRead += sizeBytes;
       options.onRead?.(bytesRead, totalBytes);
     }
+    if (hasVanished) {
+      // Pruned since, most likely; if not, it is missing now.
+      const before = new Set(structure.problems.map(textOf));
+      structure = await lookUntilSure(options);
+      report(structure.problems.filter((problem) => !before.has(textOf(problem))));
+    }
   }
+  const { snapshots, present } = structure;
   return { errors, snapshots: snapshots.length, packs: present.size, packsRead, bytesRead, trees };
+}
+
+const textOf = (problem: CheckProblem): string => `${problem.object}: ${problem.message}`;
+
+/** What can be seen without opening anything, and what is wrong with it. */
+interface Structure extends CheckedIndex {
+  readonly snapshots: readonly SnapshotRecord[];
+  /** Packs in storage, by name in hex, with their sizes. */
+  readonly present: ReadonlyMap<string, number>;
+  readonly neededBy: NeededBy;
+  readonly problems: readonly CheckProblem[];
+}
+
+const LOOKS_AT_MOST = 5;
+
+/**
+ * Others may be saving, pruning and merging indexes. What is wrong only for a moment, or only because one thing was looked
+ * at before the other, is not wrong when one looks again.
+ */
+async function lookUntilSure(options: CheckOptions): Promise<Structure> {
+  let structure = await look(options);
+  for (let looks = 1; looks < LOOKS_AT_MOST; looks++) {
+    const errors = errorsOf(structure);
+    if (errors === "") break;
+    structure = await look(options);
+    if (errorsOf(structure) === errors) break;
+  }
+  return structure;
+}
+
+function errorsOf({ problems }: Structure): string {
+  const errors = problems.filter(({ severity }) => severity === "error");
+  return errors.map(textOf).sort().join("\n");
+}
+
+async function look(options: CheckOptions): Promise<Structure> {
+  const { storage, config } = options;
+  const problems: CheckProblem[] = [];
+  const problem: Report = (severity, object, message) => problems.push({ severity, object, message });
+  if ((await listKeyFiles(storage)).length === 0) problem("error", "keys/", "there is no key file left");
+  // Against the order in which they are stored: what one of them names has been there before it.
+  const snapshots = await listSnapshots({ storage, config }, (id, error) =>
+    problem("error", PREFIXES.snapshot + id, messageOf(error)),
+  );
+  const indexNames: string[] = [];
+  for await (const { name } of storage.list(PREFIXES.index)) {
+    if (parseObjectName(name) !== undefined) indexNames.push(name);
+  }
+  const present = await listPacks({ storage });
+  const index = await checkIndexes(options, indexNames, present, problem);
+  await checkCondemned(options, problem);
+  const { live, missing } = findLiveFrames(index.frames, snapshots);
+  for (const [id, count] of missing) {
+    problem("error", `snapshot ${id.slice(0, SHORT_ID_LENGTH)}`, `${count} frame(s) that it needs are in no index`);
+  }
+  const neededBy = createNeededBy(index.frames, snapshots);
+  checkPacksArePresent(index.frames, present, live, neededBy, problem);
+  return { ...index, snapshots, present, neededBy, problems };
 }
 
 type Report = (severity: CheckProblem["severity"], object: string, message: string) => void;
 
 async function checkIndexes(
   { storage, config }: CheckOptions,
+  names: readonly string[],
   present: ReadonlyMap<string, number>,
   problem: Report,
 ): Promise<CheckedIndex> {
   const frames = createFrameTable();
   const checksums: Buffer[] = [];
   let usable = true;
-  for await (const { name } of storage.list(PREFIXES.index)) {
-    const parsed = parseObjectName(name);
-    if (parsed === undefined) continue;
+  for (const name of names) {
     try {
       const bytes = await storage.get(name);
-      if (sha256Hex(bytes) !== parsed.id) throw new DamagedError("its bytes do not match its name");
+      if (PREFIXES.index + sha256Hex(bytes) !== name) throw new DamagedError("its bytes do not match its name");
       const index = decodeIndex(bytes, name);
       if (!index.repositoryId.equals(config.id)) throw new DamagedError("it belongs to another repository");
       for (let pack = 0; pack < index.packCount; pack++) {
@@ -183,71 +240,93 @@ function checkPacksArePresent(
   frames: FrameTable,
   present: ReadonlyMap<string, number>,
   live: Uint8Array,
-  snapshots: readonly SnapshotRecord[],
+  neededBy: NeededBy,
   problem: Report,
 ): void {
-  for (const pack of frames.packs) {
+  const isPresent = frames.packs.map(({ name }) => present.has(name.toString("hex")));
+  for (const [index, pack] of frames.packs.entries()) {
+    if (isPresent[index]) continue;
     const name = pack.name.toString("hex");
-    if (present.has(name)) continue;
     let needed = false;
-    for (let frame = pack.firstFrame; frame < pack.firstFrame + pack.frames; frame++) {
-      const elsewhere = frames.copiesOf(frame).some((copy) => present.has(frames.packOf(copy).name.toString("hex")));
-      needed ||= live[frame] === 1 && !elsewhere;
+    for (let frame = pack.firstFrame; frame < pack.firstFrame + pack.frames && !needed; frame++) {
+      needed = live[frame] === 1 && !frames.copiesOf(frame).some((copy) => isPresent[frames.packIndexOf(copy)]);
     }
-    if (needed) problem("error", packObjectName(name), `it is missing${neededBy(frames, pack, snapshots)}`);
+    if (needed) problem("error", packObjectName(name), `it is missing${neededBy(index)}`);
     else problem("note", packObjectName(name), "an index lists it, but it is gone, and nothing needs it");
   }
 }
 
-/** Which snapshots need a frame of the pack, in words. */
-function neededBy(frames: FrameTable, pack: PackRow | undefined, snapshots: readonly SnapshotRecord[]): string {
-  if (pack === undefined) return "";
-  const needing = snapshots.filter(({ record }) => {
-    const set = decodeFrameSet(record.frameSetBytes);
-    const ranges = new Map<number, [number, number][]>();
-    for (let origin = 0; origin < set.originCount; origin++) {
-      const list: [number, number][] = [];
-      for (let range = set.rangeStarts[origin]; range < set.rangeStarts[origin + 1]; range++) {
-        list.push([set.firsts[range], set.firsts[range] + set.counts[range]]);
+/** Which snapshots need a frame of the pack (by its number in the table), in words. */
+type NeededBy = (pack: number) => string;
+
+const IDS_SHOWN = 5;
+
+function createNeededBy(frames: FrameTable, snapshots: readonly SnapshotRecord[]): NeededBy {
+  let needing: { count: number; last: string[] }[] | undefined;
+
+  function count(): { count: number; last: string[] }[] {
+    const counted = frames.packs.map(() => ({ count: 0, last: [] as string[] }));
+    for (const snapshot of snapshots) {
+      const packs = new Set<number>();
+      forEachFrameOf(frames, snapshot, (frame) => {
+        for (const copy of [frame, ...frames.copiesOf(frame)]) packs.add(frames.packIndexOf(copy));
+      });
+      for (const pack of packs) {
+        counted[pack].count++;
+        counted[pack].last.push(snapshot.id.slice(0, SHORT_ID_LENGTH));
+        if (counted[pack].last.length > IDS_SHOWN) counted[pack].last.shift();
       }
-      ranges.set(frames.findOrigin(set.origins.subarray(origin * 32, origin * 32 + 32)), list);
     }
-    for (let frame = pack.firstFrame; frame < pack.firstFrame + pack.frames; frame++) {
-      const number = frames.numberOf(frame);
-      const list = ranges.get(frames.originIndexOf(frame)) ?? [];
-      if (list.some(([first, end]) => number >= first && number < end)) return true;
-    }
-    return false;
-  });
-  if (needing.length === 0) return "; no snapshot needs it";
-  const ids = needing.slice(-5).map(({ id }) => id.slice(0, SHORT_ID_LENGTH));
-  return `; needed by ${needing.length} snapshot(s): ${needing.length > 5 ? "…, " : ""}${ids.join(", ")}`;
+    return counted;
+  }
+
+  return (pack) => {
+    needing ??= count();
+    const { count: snapshotCount, last } = needing[pack];
+    if (snapshotCount === 0) return "; no snapshot needs it";
+    return `; needed by ${snapshotCount} snapshot(s): ${snapshotCount > IDS_SHOWN ? "…, " : ""}${last.join(", ")}`;
+  };
 }
 
 async function checkTrees(
   { storage, config, signal }: CheckOptions,
   ring: KeyRing,
   snapshots: readonly SnapshotRecord[],
-  problem: Report,
+  report: (problems: readonly CheckProblem[]) => void,
 ): Promise<number> {
   const repository = { storage, config, ring, keyId: undefined };
-  const reader = await openFrameReader(repository);
-  const checker = createTreeChecker(reader);
-  for (const snapshot of snapshots) {
-    signal?.throwIfAborted();
-    const what = `snapshot ${snapshot.id.slice(0, SHORT_ID_LENGTH)}`;
+  let reader = await openFrameReader(repository);
+  let checker = createTreeChecker(reader);
+
+  async function problemsOf(snapshot: SnapshotRecord): Promise<readonly string[]> {
     try {
       const opened = openSnapshot(repository, snapshot);
       const { problems, neededFrames } = await checker.check(opened.sealed.root);
-      for (const message of problems) problem("error", what, message);
       const unnamed = await countBlobsOutsideFrameSet(repository, reader, opened, neededFrames);
-      if (unnamed > 0) {
-        problem("error", what, `it needs ${unnamed} blob(s) that are in no frame which its frame set names`);
-      }
+      if (unnamed === 0) return problems;
+      return [...problems, `it needs ${unnamed} blob(s) that are in no frame which its frame set names`];
     } catch (error) {
       if (!(error instanceof HoldfastError)) throw error;
-      problem("error", what, messageOf(error));
+      return [messageOf(error)];
     }
+  }
+
+  for (const snapshot of snapshots) {
+    signal?.throwIfAborted();
+    let problems: readonly string[];
+    for (let looks = 1; ; looks++) {
+      const { index } = reader;
+      problems = await problemsOf(snapshot);
+      if (reader.index === index || looks === LOOKS_AT_MOST) break;
+      // Packs were rewritten meanwhile: numbers of frames from before say nothing any more.
+      reader = await openFrameReader(repository);
+      checker = createTreeChecker(reader);
+    }
+    if (problems.length === 0) continue;
+    // Of one that was forgotten meanwhile, nothing need be there any more.
+    if ((await storage.stat(PREFIXES.snapshot + snapshot.id)) === undefined) continue;
+    const object = `snapshot ${snapshot.id.slice(0, SHORT_ID_LENGTH)}`;
+    report(problems.map((message) => ({ severity: "error", object, message })));
   }
   return checker.treeCount();
 }
@@ -275,6 +354,9 @@ function choosePacks(present: ReadonlyMap<string, number>, readData: ReadData): 
   }
 }
 
+/** What `checkPack` gives for a pack that is not there any more. */
+const VANISHED = Symbol("vanished");
+
 /** Reads a whole pack; what is wrong with it, or undefined. */
 async function checkPack(
   { storage, config }: CheckOptions,
@@ -282,7 +364,7 @@ async function checkPack(
   verify: FrameVerifier,
   name: string,
   listed: PackRow | undefined,
-): Promise<string | undefined> {
+): Promise<string | typeof VANISHED | undefined> {
   try {
     const bytes = Buffer.from(await storage.get(packObjectName(name)));
     if (sha256Hex(bytes) !== name) throw new DamagedError("it is damaged: its bytes do not match its name");
@@ -296,6 +378,7 @@ async function checkPack(
     for (const frame of directory) verify(bytes, frame);
     return undefined;
   } catch (error) {
+    if (error instanceof ObjectMissingError) return VANISHED;
     if (error instanceof HoldfastError) return error.message;
     throw error;
   }
