@@ -7,8 +7,10 @@ import { backupToRepository, findParentSnapshot, type RepositoryBackupOptions } 
 import { previousVersions } from "./previous-versions.ts";
 
 /** A stock rsync's push that becomes a snapshot. */
-export interface SavePushOptions
-  extends Omit<RepositoryBackupOptions, "source" | "paths" | "dryRun" | "resumes" | "excludes" | "onParent"> {
+export interface SavePushOptions extends Omit<
+  RepositoryBackupOptions,
+  "source" | "paths" | "dryRun" | "resumes" | "excludes" | "onParent"
+> {
   readonly transport: ServerTransport;
   /** What the rsync at the other end asked ssh to start. */
   readonly command: string;

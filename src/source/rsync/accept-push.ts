@@ -114,7 +114,8 @@ async function save(
   const order = orderFiles(received.list);
   const session = new ReceiverSession({ channel, agreement, sums, received, role: "server", dryRun: request.dryRun });
   session.start();
-  const at = (path: RawPath): RawPath => (prefix === "" ? path : path === "" ? prefix : (`${prefix}/${path}` as RawPath));
+  const at = (path: RawPath): RawPath =>
+    prefix === "" ? path : path === "" ? prefix : (`${prefix}/${path}` as RawPath);
   const listed = listedSource({
     received,
     order,

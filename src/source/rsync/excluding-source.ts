@@ -13,7 +13,10 @@ export function excludingSource(source: Source, { isExcluded, largerThanBytes }:
     if (depth === 0) return false;
     if (stat.type === "file" && stat.sizeBytes > largerThanBytes) return true;
     if (isExcluded === undefined) return false;
-    const text = path.split("/").map((part) => matchableText(part as SourceEntry["name"])).join("/");
+    const text = path
+      .split("/")
+      .map((part) => matchableText(part as SourceEntry["name"]))
+      .join("/");
     return isExcluded(stat.type === "directory" ? `${text}/` : text);
   };
   return {

@@ -30,7 +30,10 @@ interface Outcome {
 
 /** Takes everything that a peer sends, as a backup would. */
 async function takeAll(remote: RemoteProcess, options: Partial<RsyncSourceOptions> = {}): Promise<Outcome> {
-  const basis: Basis = { sizeBytes: BASIS.length, read: (at, length) => Promise.resolve(BASIS.subarray(at, at + length)) };
+  const basis: Basis = {
+    sizeBytes: BASIS.length,
+    read: (at, length) => Promise.resolve(BASIS.subarray(at, at + length)),
+  };
   const source = await openSourceOver(
     remote,
     {
@@ -94,12 +97,18 @@ function isNamed(error: unknown): boolean {
 
 function sample() {
   const long = { name: "user.long" as RawPath, value: Buffer.alloc(200, 3) };
-  const acl = Buffer.from("0200000001000700ffffffff02000500d204000004000500ffffffff10000500ffffffff20000500ffffffff", "hex");
+  const acl = Buffer.from(
+    "0200000001000700ffffffff02000500d204000004000500ffffffff10000500ffffffff20000500ffffffff",
+    "hex",
+  );
   const link = { hardLink: Buffer.alloc(16, 1) };
   return madeUpSnapshot(
     madeUpFolder({
       a: madeUpFile(BASIS.toString(), { xattrs: [long] }),
-      b: madeUpFolder({ c: madeUpFile("content", link), d: madeUpLink("c") }, { xattrs: [{ name: "system.posix_acl_access" as RawPath, value: acl }, long] }),
+      b: madeUpFolder(
+        { c: madeUpFile("content", link), d: madeUpLink("c") },
+        { xattrs: [{ name: "system.posix_acl_access" as RawPath, value: acl }, long] },
+      ),
       e: madeUpFile("content", link),
       f: madeUpFile(["x".repeat(5000), BASIS.toString()]),
     }),
@@ -131,7 +140,11 @@ type Mutation =
 
 const mutation: fc.Arbitrary<Mutation> = fc.oneof(
   fc.record({ kind: fc.constant("flip" as const), at: fc.nat(20_000), bit: fc.nat(7) }),
-  fc.record({ kind: fc.constant("set" as const), at: fc.nat(20_000), byte: fc.constantFrom(0, 1, 0x7f, 0x80, 0xfe, 0xff) }),
+  fc.record({
+    kind: fc.constant("set" as const),
+    at: fc.nat(20_000),
+    byte: fc.constantFrom(0, 1, 0x7f, 0x80, 0xfe, 0xff),
+  }),
   fc.record({
     kind: fc.constantFrom("cut" as const, "drop" as const, "double" as const),
     at: fc.nat(20_000),
@@ -151,7 +164,8 @@ function mutate(parts: readonly Buffer[], mutations: readonly Mutation[]): Buffe
     if (each.kind === "flip") part[at] ^= 1 << each.bit;
     else if (each.kind === "set") part[at] = each.byte;
     else if (each.kind === "cut") mutated.splice(place, mutated.length, part.subarray(0, at));
-    else if (each.kind === "drop") mutated[place] = Buffer.concat([part.subarray(0, at), part.subarray(at + each.length)]);
+    else if (each.kind === "drop")
+      mutated[place] = Buffer.concat([part.subarray(0, at), part.subarray(at + each.length)]);
     else mutated[place] = Buffer.concat([part.subarray(0, at + each.length), part.subarray(at)]);
   }
   return mutated;
@@ -322,6 +336,29 @@ function plainList(write: (list: ListWriter) => void): Buffer {
   return list.to.take();
 }
 
+describe("a line that is cut", () => {
+  it("anywhere ends a pull with a named error, never with half a list or a wrong content", async () => {
+    const { fromServer } = await recordSession(false);
+    const all = Buffer.concat(fromServer);
+    const whole = await takeAll(serverSaying(...fromServer));
+    for (let length = 0; length < all.length; length += 61) {
+      let left = length;
+      const parts = fromServer.map((part) => {
+        const kept = part.subarray(0, Math.max(0, left));
+        left -= part.length;
+        return kept;
+      });
+      try {
+        const { paths, contents } = await takeAll(serverSaying(...parts));
+        assert.deepEqual(paths, whole.paths, `cut after ${length}`);
+        for (const [path, text] of contents) assert.equal(text, whole.contents.get(path), `cut after ${length}`);
+      } catch (error) {
+        if (!(error instanceof RsyncFailedError)) throw error;
+      }
+    }
+  });
+});
+
 describe("a sender that lies", () => {
   const refused: [title: string, message: RegExp, write: (list: ListWriter) => void][] = [
     ["names a file above the top", /unsafe name, "\.\.\/x": it has a part \.\./, (list) => list.file("../x", 1)],
@@ -333,52 +370,86 @@ describe("a sender that lies", () => {
     ["has a NUL in a name", /NUL/, (list) => list.file(Buffer.from("a\0b"), 1)],
     ["has no name at all", /path is empty/, (list) => list.file("", 1)],
     ["has a top that is a file", /top of the list is not a directory/, (list) => list.file(".", 1)],
-    ["lists a link and a file below it", /below "a", which it also lists as something that is no directory/, (list) => {
-      list.symlink("a", "/etc");
-      list.file("a/passwd", 1);
-    }],
-    ["lists a file and a file below it", /no directory/, (list) => {
-      list.file("a", 1);
-      list.file("a/b", 1);
-    }],
-    ["mixes absolute and relative paths", /absolute and relative/, (list) => {
-      list.file("/a", 1);
-      list.file("b", 1);
-    }],
+    [
+      "lists a link and a file below it",
+      /below "a", which it also lists as something that is no directory/,
+      (list) => {
+        list.symlink("a", "/etc");
+        list.file("a/passwd", 1);
+      },
+    ],
+    [
+      "lists a file and a file below it",
+      /no directory/,
+      (list) => {
+        list.file("a", 1);
+        list.file("a/b", 1);
+      },
+    ],
+    [
+      "mixes absolute and relative paths",
+      /absolute and relative/,
+      (list) => {
+        list.file("/a", 1);
+        list.file("b", 1);
+      },
+    ],
     ["has a path that is too long", /path is too long/, (list) => list.file("x".repeat(4096), 1)],
-    ["announces a path of 2 GiB", /path is too long/, (list) => {
-      list.to.varint(ENTRY_FLAG.longName);
-      list.to.varint(0x7fffffff);
-    }],
-    ["continues a path that is not there", /continues what is not there/, (list) => {
-      list.to.varint(ENTRY_FLAG.sameName);
-      list.to.byte(200);
-      list.to.byte(1);
-      list.to.raw(Buffer.from("x"));
-    }],
+    [
+      "announces a path of 2 GiB",
+      /path is too long/,
+      (list) => {
+        list.to.varint(ENTRY_FLAG.longName);
+        list.to.varint(0x7fffffff);
+      },
+    ],
+    [
+      "continues a path that is not there",
+      /continues what is not there/,
+      (list) => {
+        list.to.varint(ENTRY_FLAG.sameName);
+        list.to.byte(200);
+        list.to.byte(1);
+        list.to.raw(Buffer.from("x"));
+      },
+    ],
     ["has a file of no type", /mode is 0644/, (list) => list.entry(0, "a", list.attributes(1, 0o644))],
     ["has a mode of more than 16 bits", /mode is/, (list) => list.entry(0, "a", list.attributes(1, 0x7fff_81a4))],
     ["has a negative size", /size is negative/, (list) => list.entry(0, "a", list.attributes(-5, MODE.file))],
-    ["has more nanoseconds than there are", /nanoseconds/, (list) =>
-      list.entry(ENTRY_FLAG.nanoseconds, "a", (to) => {
-        to.varlong(1, 3);
-        to.varlong(1, 4);
-        to.varint(1_000_000_000);
-      }),
+    [
+      "has more nanoseconds than there are",
+      /nanoseconds/,
+      (list) =>
+        list.entry(ENTRY_FLAG.nanoseconds, "a", (to) => {
+          to.varlong(1, 3);
+          to.varlong(1, 4);
+          to.varint(1_000_000_000);
+        }),
     ],
-    ["sends a hard link that nobody asked for", /hard link, although/, (list) => {
-      list.file("a", 1);
-      list.entry(ENTRY_FLAG.hardLinked, "b", (to) => to.varint(0));
-    }],
-    ["announces a target of a link of 2 GiB", /target is too long/, (list) =>
-      list.entry(0, "a", (to) => {
-        list.attributes(1, MODE.symlink | 0o777)(to);
-        to.varint(0x7fffffff);
-      }),
+    [
+      "sends a hard link that nobody asked for",
+      /hard link, although/,
+      (list) => {
+        list.file("a", 1);
+        list.entry(ENTRY_FLAG.hardLinked, "b", (to) => to.varint(0));
+      },
     ],
-    ["lists more files than there may be", /more than 10000 files/, (list) => {
-      for (let i = 0; i < 10_001; i++) list.file(`f${i}`, 1);
-    }],
+    [
+      "announces a target of a link of 2 GiB",
+      /target is too long/,
+      (list) =>
+        list.entry(0, "a", (to) => {
+          list.attributes(1, MODE.symlink | 0o777)(to);
+          to.varint(0x7fffffff);
+        }),
+    ],
+    [
+      "lists more files than there may be",
+      /more than 10000 files/,
+      (list) => {
+        for (let i = 0; i < 10_001; i++) list.file(`f${i}`, 1);
+      },
+    ],
   ];
   for (const [title, message, write] of refused) {
     it(`is refused when it ${title}`, async () => {
@@ -433,45 +504,78 @@ describe("a sender that lies", () => {
     new IndexWriter(31).write(to, index);
     to.shortInt(flags);
   };
-  const sumHead = (to: ByteOutput, ...numbers: [number, number, number, number]): void => numbers.forEach((each) => to.int32(each));
+  const sumHead = (to: ByteOutput, ...numbers: [number, number, number, number]): void =>
+    numbers.forEach((each) => to.int32(each));
   const answers: [title: string, message: RegExp, write: (to: ByteOutput) => void][] = [
     ["sends a file that nobody asked for", /comes without being asked for|comes where/, (to) => item(to, 3)],
-    ["sends a number of a file that is beyond all", /impossible file number|without being asked/, (to) => {
-      to.raw(Buffer.from([0xfe, 0xff, 0xff, 0xff, 0xff]));
-      to.shortInt(0);
-    }],
+    [
+      "sends a number of a file that is beyond all",
+      /impossible file number|without being asked/,
+      (to) => {
+        to.raw(Buffer.from([0xfe, 0xff, 0xff, 0xff, 0xff]));
+        to.shortInt(0);
+      },
+    ],
     ["ends before its time", /ends a phase before its time/, (to) => to.byte(0)],
-    ["sends attributes that nobody asked for", /attributes come without/, (to) => item(to, 0, ITEM.transfer | ITEM.reportXattrs)],
-    ["has other sums than ours", /other sums than ours/, (to) => {
-      item(to, 0);
-      sumHead(to, 7, 700, 2, 0);
-    }],
-    ["has an impossible count of blocks", /impossible count/, (to) => {
-      item(to, 0);
-      sumHead(to, -1, 700, 2, 0);
-    }],
-    ["has blocks without a length", /impossible length of blocks/, (to) => {
-      item(to, 0);
-      sumHead(to, 1, 0, 2, 0);
-    }],
-    ["names a block of a file that we do not have", /there is no block 4/, (to) => {
-      item(to, 0);
-      sumHead(to, 0, 0, 0, 0);
-      to.int32(-5);
-    }],
-    ["announces a basis that is not there", /there is no block 0/, (to) => {
-      item(to, 0, ITEM.transfer | ITEM.basisTypeFollows | ITEM.nameFollows);
-      to.byte(0x83);
-      to.vstring(Buffer.from("../../../etc/shadow"));
-      sumHead(to, 0, 0, 0, 0);
-      to.int32(-1);
-    }],
-    ["stops in the middle of a file", /closed before the end/, (to) => {
-      item(to, 0);
-      sumHead(to, 0, 0, 0, 0);
-      to.int32(1_000_000);
-      to.raw(Buffer.from("hel"));
-    }],
+    [
+      "sends attributes that nobody asked for",
+      /attributes come without/,
+      (to) => item(to, 0, ITEM.transfer | ITEM.reportXattrs),
+    ],
+    [
+      "has other sums than ours",
+      /other sums than ours/,
+      (to) => {
+        item(to, 0);
+        sumHead(to, 7, 700, 2, 0);
+      },
+    ],
+    [
+      "has an impossible count of blocks",
+      /impossible count/,
+      (to) => {
+        item(to, 0);
+        sumHead(to, -1, 700, 2, 0);
+      },
+    ],
+    [
+      "has blocks without a length",
+      /impossible length of blocks/,
+      (to) => {
+        item(to, 0);
+        sumHead(to, 1, 0, 2, 0);
+      },
+    ],
+    [
+      "names a block of a file that we do not have",
+      /there is no block 4/,
+      (to) => {
+        item(to, 0);
+        sumHead(to, 0, 0, 0, 0);
+        to.int32(-5);
+      },
+    ],
+    [
+      "announces a basis that is not there",
+      /there is no block 0/,
+      (to) => {
+        item(to, 0, ITEM.transfer | ITEM.basisTypeFollows | ITEM.nameFollows);
+        to.byte(0x83);
+        to.vstring(Buffer.from("../../../etc/shadow"));
+        sumHead(to, 0, 0, 0, 0);
+        to.int32(-1);
+      },
+    ],
+    [
+      "stops in the middle of a file",
+      /closed before the end/,
+      (to) => {
+        item(to, 0);
+        sumHead(to, 0, 0, 0, 0);
+        to.int32(1_000_000);
+        to.raw(Buffer.from("hel"));
+      },
+    ],
   ];
   for (const [title, message, write] of answers) {
     it(`is refused when it ${title}`, async () => {
@@ -511,7 +615,10 @@ describe("a sender that lies", () => {
     assert.deepEqual(outcome.paths, ["", "f"]);
     assert.ok(problems <= 10_000);
     assert.ok(process.memoryUsage().arrayBuffers - before < 64 * 1024 * 1024);
-    await assert.rejects(pullPlain(serverParts(Buffer.from([0xff, 0xff, 0xff, 0x0a]))), /message of kind 3 has 16777215 bytes/);
+    await assert.rejects(
+      pullPlain(serverParts(Buffer.from([0xff, 0xff, 0xff, 0x0a]))),
+      /message of kind 3 has 16777215 bytes/,
+    );
     await assert.rejects(pullPlain(serverParts(wrapped(Buffer.alloc(4), 7 + 99))), /unknown kind 99/);
   });
 
@@ -546,13 +653,19 @@ describe("a client that lies", () => {
   const lists: [title: string, write: (list: ListWriter) => void][] = [
     ["names a file above the top", (list) => list.file("../x", 1)],
     ["names an absolute path without -R", (list) => list.file("/etc/passwd", 1)],
-    ["lists a link and a file below it", (list) => {
-      list.symlink("a", "/etc");
-      list.file("a/passwd", 1);
-    }],
-    ["lists too many files", (list) => {
-      for (let i = 0; i < 1001; i++) list.file(`f${i}`, 1);
-    }],
+    [
+      "lists a link and a file below it",
+      (list) => {
+        list.symlink("a", "/etc");
+        list.file("a/passwd", 1);
+      },
+    ],
+    [
+      "lists too many files",
+      (list) => {
+        for (let i = 0; i < 1001; i++) list.file(`f${i}`, 1);
+      },
+    ],
   ];
   for (const [title, write] of lists) {
     it(`makes no snapshot when it ${title}`, async () => {

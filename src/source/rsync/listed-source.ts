@@ -104,7 +104,12 @@ export function listedSource(parts: ListedSourceParts): ListedSource {
     const mayLackAttributes = attributeSet >= 0 && received.xattrs.sets[attributeSet].some(isAbbreviated);
     if (stat.sizeBytes === 0 && !mayLackAttributes) return { kind: "stream", pieces: nothing };
     const openBasis = previous === undefined ? undefined : () => previous(path);
-    const transfer = session.request({ index, entry: number, path: Buffer.from(path, "latin1").toString("utf8"), openBasis });
+    const transfer = session.request({
+      index,
+      entry: number,
+      path: Buffer.from(path, "latin1").toString("utf8"),
+      openBasis,
+    });
     if (stat.sizeBytes < SMALLEST_SPARSE_BYTES) return { kind: "stream", pieces: () => transfer.pieces() };
     const holes: Hole[] = [];
     return { kind: "stream", holes, pieces: () => withoutZeroRuns(transfer.pieces(), holes) };
@@ -201,7 +206,14 @@ function entryOf(step: WalkStep, path: RawPath, name: RawPath, stat: FileStat): 
 
 function topEntry(stat: FileStat, list: FileList, order: FileOrder, top: number): ListedEntry {
   const empty = "" as RawPath;
-  return { path: empty, name: empty, depth: 0, stat, entry: list.entryOfDirectory(top), index: order.indexOfDirectory(top) };
+  return {
+    path: empty,
+    name: empty,
+    depth: 0,
+    stat,
+    entry: list.entryOfDirectory(top),
+    index: order.indexOfDirectory(top),
+  };
 }
 
 /** The directory that stands for `/`: where paths are absolute, it is a folder without a name in the top. */
@@ -252,7 +264,9 @@ function fingerprinter(received: ReceivedFileList) {
   const ofAccess = remembered((number) => JSON.stringify(acls.access[number]));
   const ofDefault = remembered((number) => JSON.stringify(acls.default[number]));
   const ofXattrs = remembered((number) =>
-    xattrs.sets[number].map(({ name, lengthBytes, listed }) => `${name} ${lengthBytes} ${listed.toString("hex")}`).join("\n"),
+    xattrs.sets[number]
+      .map(({ name, lengthBytes, listed }) => `${name} ${lengthBytes} ${listed.toString("hex")}`)
+      .join("\n"),
   );
   return (entry: number, file: ListedFile): { readonly seconds: number; readonly nanoseconds: number } => {
     if (entry < 0) return { seconds: 0, nanoseconds: 0 };

@@ -19,7 +19,8 @@ export type PullProfile = "full" | "plain";
 /** Arguments of the remote rsync, first its name. */
 export function pullArguments(request: PullRequest, program = "rsync"): string[] {
   const { paths } = request;
-  if (request.profile === "plain") return [program, "--server", "--sender", "-logDtprR", "--numeric-ids", ".", ...paths];
+  if (request.profile === "plain")
+    return [program, "--server", "--sender", "-logDtprR", "--numeric-ids", ".", ...paths];
   // Letters in the order in which rsync itself writes them.
   const letters = `-lHogDtpAXrR${request.oneFileSystem ? "x" : ""}${request.compress ? "z" : ""}`;
   return [program, "--server", "--sender", letters + CLIENT_CAPABILITIES, ".", ...paths];

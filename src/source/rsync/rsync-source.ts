@@ -118,7 +118,9 @@ function start(options: RsyncSourceOptions, profile: PullProfile): RemoteProcess
     },
     options.rsyncProgram,
   );
-  return options.remote === undefined ? startProcess(words) : startRemote(options.remote.shell, options.remote.login, words);
+  return options.remote === undefined
+    ? startProcess(words)
+    : startRemote(options.remote.shell, options.remote.login, words);
 }
 
 async function openSession(
@@ -143,7 +145,11 @@ async function openSession(
   await remote.hearOut();
   if (received.list.count === 0) throw nothingThere(options);
   if ((received.ioErrors | channel.ioErrors) !== 0 && said.complaints === 0) {
-    onProblem({ path: "" as RawPath, during: "list", error: new Error(ioErrorWords(received.ioErrors | channel.ioErrors)) });
+    onProblem({
+      path: "" as RawPath,
+      during: "list",
+      error: new Error(ioErrorWords(received.ioErrors | channel.ioErrors)),
+    });
   }
   refuseMixedTops(received);
   const order = orderFiles(received.list);
@@ -252,7 +258,11 @@ async function close(session: ReceiverSession, channel: Channel, remote: RemoteP
     await channel.end();
     await remote.exited;
   };
-  await within(GOODBYE_MS, goodbye().catch(() => undefined), undefined);
+  await within(
+    GOODBYE_MS,
+    goodbye().catch(() => undefined),
+    undefined,
+  );
   session.close();
   channel.close();
   remote.kill();
@@ -291,7 +301,10 @@ async function explain(
       hint: "install rsync there",
     });
   }
-  const words = exitCode === 0 ? `the connection to ${where} was closed before the end` : `rsync on ${where} ended: ${rsyncExitWords(exitCode)}`;
+  const words =
+    exitCode === 0
+      ? `the connection to ${where} was closed before the end`
+      : `rsync on ${where} ended: ${rsyncExitWords(exitCode)}`;
   const Kind = channel.receivedBytes === 0 ? RefusedAtStart : RsyncFailedError;
   return new Kind(words + last, exitCode === 0 ? RSYNC_EXIT.stream : exitCode, { cause: error });
 }

@@ -44,7 +44,12 @@ async function pullFrom(view: SnapshotView, options: PullOptions = {}): Promise<
   const problems: string[] = [];
   const source = await openSourceOver(
     connection.client,
-    { remote: undefined, paths, onProblem: ({ path, error }) => problems.push(`${path}: ${String(error)}`), ...options },
+    {
+      remote: undefined,
+      paths,
+      onProblem: ({ path, error }) => problems.push(`${path}: ${String(error)}`),
+      ...options,
+    },
     profile,
   ).catch((error: unknown) => {
     throw new Error(connection.complaints(), { cause: error });
@@ -160,9 +165,13 @@ function noise(seed: number, length: number): Buffer {
 
 const leaf: fc.Arbitrary<MadeUpEntry> = fc.oneof(
   { weight: 5, arbitrary: fc.tuple(content, attributes).map(([bytes, more]) => madeUpFile([bytes], more)) },
-  fc.tuple(content, fc.nat(2)).map(([bytes, group]) => madeUpFile([bytes.subarray(0, 0)], { hardLink: Buffer.alloc(16, group) })),
+  fc
+    .tuple(content, fc.nat(2))
+    .map(([bytes, group]) => madeUpFile([bytes.subarray(0, 0)], { hardLink: Buffer.alloc(16, group) })),
   fc.tuple(name, attributes).map(([target, more]) => madeUpLink(target, { ...more, mode: 0o777 })),
-  fc.tuple(fc.constantFrom("fifo" as const, "socket" as const), attributes).map(([type, more]) => madeUpSpecial(type, more)),
+  fc
+    .tuple(fc.constantFrom("fifo" as const, "socket" as const), attributes)
+    .map(([type, more]) => madeUpSpecial(type, more)),
   fc
     .tuple(fc.constantFrom("char" as const, "block" as const), fc.nat(4095), fc.nat(1_048_575), attributes)
     .map(([type, major, minor, more]) => madeUpDevice(type, major, minor, more)),
@@ -195,7 +204,15 @@ describe("our client pulling from our server", () => {
             expected.map(([path]) => path),
           );
           for (const [i, [path, entry]] of expected.entries()) {
-            await assertSame(pulled, pulled.entries[i + 1], path, entry, view, has === "all", options.newestProtocol ?? 31);
+            await assertSame(
+              pulled,
+              pulled.entries[i + 1],
+              path,
+              entry,
+              view,
+              has === "all",
+              options.newestProtocol ?? 31,
+            );
           }
           await pulled.source.close();
           assert.deepEqual(pulled.problems, []);
@@ -240,14 +257,24 @@ describe("our client pulling from our server", () => {
   it("joins the names of a hard link, and counts them", async () => {
     const link = { hardLink: Buffer.alloc(16, 7) };
     const { view } = madeUpSnapshot(
-      madeUpFolder({ b: madeUpFile("x", link), a: madeUpFolder({ c: madeUpFile("x", link) }), single: madeUpFile("x") }),
+      madeUpFolder({
+        b: madeUpFile("x", link),
+        a: madeUpFolder({ c: madeUpFile("x", link) }),
+        single: madeUpFile("x"),
+      }),
     );
     for (const newestProtocol of [31, 30]) {
       const { entries, source } = await pullFrom(view, { newestProtocol });
       const linked = entries.filter(({ stat }) => stat.links > 1);
-      assert.deepEqual(linked.map(({ path }) => path), ["s/a/c", "s/b"]);
+      assert.deepEqual(
+        linked.map(({ path }) => path),
+        ["s/a/c", "s/b"],
+      );
       assert.equal(new Set(linked.map(({ stat }) => `${stat.inodeHigh}:${stat.inodeLow}`)).size, 1);
-      assert.deepEqual(linked.map(({ stat }) => stat.links), [2, 2]);
+      assert.deepEqual(
+        linked.map(({ stat }) => stat.links),
+        [2, 2],
+      );
       await source.close();
     }
   });
@@ -265,15 +292,25 @@ describe("our client pulling from our server", () => {
     assert.deepEqual(await stats(0o644, "one"), first);
     for (const changed of [await stats(0o600, "one"), await stats(0o644, "two")]) {
       assert.deepEqual(changed.get("s/a" as RawPath), first.get("s/a" as RawPath));
-      assert.notDeepEqual(changed.get("s/c" as RawPath)?.ctimeNanoseconds, first.get("s/c" as RawPath)?.ctimeNanoseconds);
+      assert.notDeepEqual(
+        changed.get("s/c" as RawPath)?.ctimeNanoseconds,
+        first.get("s/c" as RawPath)?.ctimeNanoseconds,
+      );
     }
   });
 
   it("sends only what differs from a basis, whatever was inserted, removed or swapped", async () => {
     await fc.assert(
       fc.asyncProperty(
-        fc.array(fc.tuple(fc.constantFrom("insert", "remove", "swap", "keep"), fc.nat(60_000), fc.nat(3000)), { maxLength: 4 }),
-        fc.constantFrom<PullOptions>({}, { compress: true }, { newestProtocol: 30 }, { newestProtocol: 29, profile: "plain" }),
+        fc.array(fc.tuple(fc.constantFrom("insert", "remove", "swap", "keep"), fc.nat(60_000), fc.nat(3000)), {
+          maxLength: 4,
+        }),
+        fc.constantFrom<PullOptions>(
+          {},
+          { compress: true },
+          { newestProtocol: 30 },
+          { newestProtocol: 29, profile: "plain" },
+        ),
         async (changes, options) => {
           const old = noise(7, 60_000);
           let current = Buffer.from(old);
@@ -329,7 +366,11 @@ describe("our client pulling from our server", () => {
       }
       const { contents, failures, exitCode } = await pullPatiently(view, newestProtocol);
       assert.deepEqual([...contents], [["s/good", "good"]], `protocol ${newestProtocol}`);
-      assert.deepEqual(failures, ["s/bad: FileUnreadableError", "s/last: FileUnreadableError"], `protocol ${newestProtocol}`);
+      assert.deepEqual(
+        failures,
+        ["s/bad: FileUnreadableError", "s/last: FileUnreadableError"],
+        `protocol ${newestProtocol}`,
+      );
       assert.equal(exitCode, 23);
     }
   });
@@ -351,5 +392,8 @@ describe("our client pulling from our server", () => {
 });
 
 function basisOf(bytes: Buffer): Basis {
-  return { sizeBytes: bytes.length, read: (offset, length) => Promise.resolve(bytes.subarray(offset, offset + length)) };
+  return {
+    sizeBytes: bytes.length,
+    read: (offset, length) => Promise.resolve(bytes.subarray(offset, offset + length)),
+  };
 }

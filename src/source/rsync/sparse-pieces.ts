@@ -49,7 +49,7 @@ interface Part {
 function* splitByZeros(piece: Uint8Array, offset: number): Generator<Part, void, undefined> {
   let start = 0;
   let isZero: boolean | undefined;
-  for (let at = 0; at < piece.length; ) {
+  for (let at = 0; at < piece.length;) {
     const toBoundary = BLOCK_BYTES - ((offset + at) % BLOCK_BYTES);
     const end = Math.min(piece.length, at + toBoundary);
     const isZeroHere = isAllZero(piece, at, end);

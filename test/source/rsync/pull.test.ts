@@ -93,15 +93,17 @@ test("what is excluded is neither saved nor sent", { skip }, async (t) => {
   const holdfast = await newHoldfast(t);
   const original = temporaryFolder(t);
   mkdirSync(path.join(original, "cache/deep"), { recursive: true });
-  for (const name of ["a.txt", "a.iso", "A.ISO", "cache/x", "cache/deep/y"]) writeFileSync(path.join(original, name), name);
+  for (const name of ["a.txt", "a.iso", "A.ISO", "cache/x", "cache/deep/y"])
+    writeFileSync(path.join(original, name), name);
   writeFileSync(path.join(original, "large"), Buffer.alloc(20_000));
-  await holdfast.ok([
-    ...["backup", "--rsh", rsh(server), "--exclude", "*.iso", "--iexclude", "*.iso", "--exclude", "cache/"],
-    ...["--exclude-larger-than", "10k", `127.0.0.1:${original}`],
-  ]);
+  const excludes = ["--exclude", "*.iso", "--iexclude", "*.iso", "--exclude", "cache/", "--exclude-larger-than", "10k"];
+  await holdfast.ok(["backup", "--rsh", rsh(server), ...excludes, `127.0.0.1:${original}`]);
   const listed = await holdfast.ok(["ls", `latest:${original}`]);
   assert.deepEqual(
-    listed.split("\n").filter((line) => /a\.|iso|cache|large/i.test(line)).map((line) => path.basename(line.trim())),
+    listed
+      .split("\n")
+      .filter((line) => /a\.|iso|cache|large/i.test(line))
+      .map((line) => path.basename(line.trim())),
     ["a.txt"],
   );
 });
@@ -112,7 +114,13 @@ test("a file that cannot be read there is named, and the rest is saved", { skip 
   writeFileSync(path.join(original, "good"), "good");
   const here = path.join(temporaryFolder(t), "rsh");
   writeFileSync(here, `#!/bin/sh\nshift\nexec sh -c "$*"\n`, { mode: 0o755 });
-  const result = await holdfast.run(["backup", "--rsh", here, `127.0.0.1:${original}`, `127.0.0.1:${original}/nothing`]);
+  const result = await holdfast.run([
+    "backup",
+    "--rsh",
+    here,
+    `127.0.0.1:${original}`,
+    `127.0.0.1:${original}/nothing`,
+  ]);
   assert.equal(result.status, 3);
   assert.match(result.stderr, /nothing.*No such file or directory/);
   assert.match(await holdfast.ok(["ls", "latest"]), /good/);
@@ -122,8 +130,14 @@ test("says in words what is wrong when a host cannot be pulled from", { skip }, 
   const server = await startSshServer(t);
   const holdfast = await newHoldfast(t);
   const cases: [args: string[], message: RegExp][] = [
-    [["--rsh", rsh(server).replace("ssh ", "ssh -oPort=1 "), "127.0.0.1:/etc"], /cannot log in to 127\.0\.0\.1 with ssh: .*Connection refused/],
-    [["--rsh", rsh(server), "127.0.0.1:/no/such/folder"], /link_stat "\/no\/such\/folder" failed: No such file or directory/],
+    [
+      ["--rsh", rsh(server).replace("ssh ", "ssh -oPort=1 "), "127.0.0.1:/etc"],
+      /cannot log in to 127\.0\.0\.1 with ssh: .*Connection refused/,
+    ],
+    [
+      ["--rsh", rsh(server), "127.0.0.1:/no/such/folder"],
+      /link_stat "\/no\/such\/folder" failed: No such file or directory/,
+    ],
     [["--rsh", "/no/such/ssh", "127.0.0.1:/etc"], /could not be started/],
     [["--rsh", "sh -c exit", "127.0.0.1:/etc"], /127\.0\.0\.1/],
     [["--rsh", "echo", "127.0.0.1:/etc"], /does not speak rsync; it said "127\.0\.0\.1 rsync/],
@@ -165,18 +179,22 @@ esac
   assert.match(refused.stderr, /refused: rsync --server --sender/);
 });
 
-test("pulls through rrsync -ro", { skip: skipUnless({ root: true, commands: ["rsync", "ssh", "rrsync"] }) }, async (t) => {
-  const server = await startSshServer(t);
-  const holdfast = await newHoldfast(t);
-  const original = temporaryFolder(t);
-  mkdirSync(path.join(original, "docs"));
-  writeFileSync(path.join(original, "docs/file"), "content");
-  server.restrictKey(`restrict,command="rrsync -ro ${original}"`);
-  await holdfast.ok(["backup", "--rsh", rsh(server), "127.0.0.1:docs"]);
-  assert.equal(await holdfast.ok(["dump", "latest", "/docs/file"]), "content");
-  await holdfast.ok(["backup", "--rsh", rsh(server), "127.0.0.1:/"]);
-  assert.equal(await holdfast.ok(["dump", "latest", "/docs/file"]), "content");
-});
+test(
+  "pulls through rrsync -ro",
+  { skip: skipUnless({ root: true, commands: ["rsync", "ssh", "rrsync"] }) },
+  async (t) => {
+    const server = await startSshServer(t);
+    const holdfast = await newHoldfast(t);
+    const original = temporaryFolder(t);
+    mkdirSync(path.join(original, "docs"));
+    writeFileSync(path.join(original, "docs/file"), "content");
+    server.restrictKey(`restrict,command="rrsync -ro ${original}"`);
+    await holdfast.ok(["backup", "--rsh", rsh(server), "127.0.0.1:docs"]);
+    assert.equal(await holdfast.ok(["dump", "latest", "/docs/file"]), "content");
+    await holdfast.ok(["backup", "--rsh", rsh(server), "127.0.0.1:/"]);
+    assert.equal(await holdfast.ok(["dump", "latest", "/docs/file"]), "content");
+  },
+);
 
 test("sends only what has changed in a large file", { skip }, async (t) => {
   const server = await startSshServer(t);

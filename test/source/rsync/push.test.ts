@@ -240,7 +240,14 @@ test("anything but rsync is refused at the door", { skip }, async (t) => {
   const server = await startSshServer(t);
   const holdfast = await newHoldfast(t);
   const forced = path.join(temporaryFolder(t), "forced");
-  const words = [process.execPath, DOOR, holdfast.repository, "correct horse battery staple", temporaryFolder(t), "web1"];
+  const words = [
+    process.execPath,
+    DOOR,
+    holdfast.repository,
+    "correct horse battery staple",
+    temporaryFolder(t),
+    "web1",
+  ];
   writeFileSync(forced, `#!/bin/sh\nexec ${words.map((word) => `'${word}'`).join(" ")}\n`, { mode: 0o755 });
   server.restrictKey(`restrict,command="${forced}"`);
   for (const command of ["id", "sh -c id", "rsync --daemon", "rsync --server . $(id)", "rsync; id", "scp -t /"]) {

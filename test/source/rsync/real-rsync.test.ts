@@ -1,10 +1,22 @@
 import assert from "node:assert/strict";
-import { mkdirSync, openSync, readSync, closeSync, statSync, writeFileSync } from "node:fs";
+import {
+  appendFileSync,
+  closeSync,
+  mkdirSync,
+  openSync,
+  readSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
 import path from "node:path";
 import { test } from "node:test";
 import type { Basis } from "../../../src/source/rsync/protocol/basis.ts";
 import { openRsyncSource } from "../../../src/source/rsync/rsync-source.ts";
 import type { RsyncSource, RsyncSourceOptions } from "../../../src/source/rsync/rsync-source.ts";
+import { FileUnreadableError } from "../../../src/source/source.ts";
 import { scrambledBytes } from "../../support/awkward-tree.ts";
 import { skipUnless } from "../../support/requirements.ts";
 import { run } from "../../support/run-command.ts";
@@ -86,7 +98,12 @@ function open(folder: string, options: Partial<RsyncSourceOptions>, env: Record<
   const before = { ...process.env };
   Object.assign(process.env, env);
   try {
-    return openRsyncSource({ remote: undefined, paths: [folder], onProblem: (problem) => assert.fail(String(problem.error)), ...options });
+    return openRsyncSource({
+      remote: undefined,
+      paths: [folder],
+      onProblem: (problem) => assert.fail(String(problem.error)),
+      ...options,
+    });
   } finally {
     for (const name of Object.keys(env)) delete process.env[name];
     Object.assign(process.env, before);
@@ -98,7 +115,12 @@ for (const [title, options, env] of forms) {
     const folder = temporaryFolder(t);
     const files = makeTrickyTree(folder);
     const contents = await contentsOf(await open(folder, options, env));
-    const expected = new Map(files.map((file) => [Buffer.from(path.join(folder, file)).toString("latin1").slice(1), Buffer.from(file).toString("latin1")]));
+    const expected = new Map(
+      files.map((file) => [
+        Buffer.from(path.join(folder, file)).toString("latin1").slice(1),
+        Buffer.from(file).toString("latin1"),
+      ]),
+    );
     assert.equal(contents.size, expected.size);
     for (const [file, text] of expected) assert.equal(contents.get(file), text, file);
   });
@@ -108,7 +130,11 @@ for (const [title, options, env] of forms) {
     const old = path.join(temporaryFolder(t), "old");
     const content = scrambledBytes("content", 2_000_000);
     writeFileSync(old, content);
-    const changed = Buffer.concat([content.subarray(0, 700_000), Buffer.from("inserted"), content.subarray(700_000, 1_500_000)]);
+    const changed = Buffer.concat([
+      content.subarray(0, 700_000),
+      Buffer.from("inserted"),
+      content.subarray(700_000, 1_500_000),
+    ]);
     writeFileSync(path.join(folder, "file"), changed);
     const source = await open(folder, { ...options, previous: () => Promise.resolve(fileBasis(old)) }, env);
     const contents = await contentsOf(source);
@@ -131,6 +157,49 @@ function fileBasis(file: string): Basis {
   };
 }
 
+test("files that change between being listed and being sent come as they are then, or are named", { skip }, async (t) => {
+  const folder = temporaryFolder(t);
+  const at = (name: string): string => path.join(folder, name);
+  for (const name of ["grows", "shrinks", "goes", "becomes-folder", "becomes-link", "stays"]) {
+    writeFileSync(at(name), scrambledBytes(name, 50_000));
+  }
+  const source = await openRsyncSource({ remote: undefined, paths: [folder], onProblem: () => undefined });
+  appendFileSync(at("grows"), "more");
+  truncateSync(at("shrinks"), 10);
+  for (const name of ["goes", "becomes-folder", "becomes-link"]) rmSync(at(name));
+  mkdirSync(at("becomes-folder"));
+  symlinkSync("/etc/passwd", at("becomes-link"));
+
+  const sizes = new Map<string, number>();
+  const unreadable = new Map<string, string>();
+  for await (const batch of source.entries()) {
+    for (const { entry, content } of batch.flatMap((each) =>
+      each.stat.type === "file" ? [{ entry: each, content: source.content(each) }] : [],
+    )) {
+      if (content.kind !== "stream") continue;
+      try {
+        let sizeBytes = 0;
+        for await (const piece of content.pieces()) sizeBytes += piece.length;
+        sizes.set(entry.name, sizeBytes);
+      } catch (error) {
+        assert.ok(error instanceof FileUnreadableError);
+        unreadable.set(entry.name, error.message);
+      }
+    }
+  }
+  await source.close();
+  assert.deepEqual(
+    [...sizes],
+    [
+      ["grows", 50_004],
+      ["shrinks", 10],
+      ["stays", 50_000],
+    ],
+  );
+  assert.deepEqual([...unreadable.keys()], ["becomes-folder", "becomes-link", "goes"]);
+  assert.match(unreadable.get("goes") ?? "", /vanished|went away/);
+});
+
 test("an image of 200 MiB with 1 % of its blocks changed costs no more bytes than rsync's own", { skip }, async (t) => {
   const folder = temporaryFolder(t);
   const [old, there, copy] = ["old", "there", "copy"].map((name) => path.join(folder, name));
@@ -145,7 +214,8 @@ test("an image of 200 MiB with 1 % of its blocks changed costs no more bytes tha
   const shell = path.join(folder, "rsh");
   writeFileSync(shell, '#!/bin/sh\nshift\nexec sh -c "$*"\n', { mode: 0o755 });
   const stats = (await run("rsync", ["-a", "-I", "--stats", "-e", shell, `here:${there}/`, `${copy}/`])).stdout;
-  const theirs = (what: string): number => Number(new RegExp(`Total bytes ${what}: ([\\d,]+)`).exec(stats)?.[1].replaceAll(",", ""));
+  const theirs = (what: string): number =>
+    Number(new RegExp(`Total bytes ${what}: ([\\d,]+)`).exec(stats)?.[1].replaceAll(",", ""));
 
   const source = await open(there, { previous: () => Promise.resolve(fileBasis(old)) }, {});
   let sizeBytes = 0;
@@ -184,4 +254,3 @@ test("a list of 30,000 files takes little memory", { skip }, async (t) => {
   assert.ok(grown < 30_000 * 200, `${grown} bytes for 30,000 files`);
   await source.close();
 });
-

@@ -63,12 +63,6 @@ export function blockLengthAt(head: SumHead, block: number): number {
   return block === head.count - 1 && head.remainderBytes !== 0 ? head.remainderBytes : head.blockBytes;
 }
 
-/** Size of the file that the sums are of. */
-export function summedBytes(head: SumHead): number {
-  if (head.count === 0) return 0;
-  return (head.count - 1) * head.blockBytes + blockLengthAt(head, head.count - 1);
-}
-
 export function writeSumHead(to: ByteOutput, head: SumHead): void {
   to.int32(head.count);
   to.int32(head.blockBytes);

@@ -183,7 +183,8 @@ export class FileListEncoder {
 
   #writeDevice(to: ByteOutput, file: ListedFile, device: OfferedFile["device"], is30: boolean): void {
     const form = this.#form;
-    const sends = (form.devices && isDevice(file.mode)) || (form.specials && isSpecial(file.mode) && form.protocol < 31);
+    const sends =
+      (form.devices && isDevice(file.mode)) || (form.specials && isSpecial(file.mode) && form.protocol < 31);
     if (!sends) return;
     const { major, minor } = isDevice(file.mode) && device !== undefined ? device : { major: 0, minor: 0 };
     if (is30) {
@@ -203,7 +204,9 @@ export class FileListEncoder {
     }
     if (form.xattrs) {
       const set = wireAttributes(xattrs);
-      const key = set.map(({ name, lengthBytes, listed }) => `${name}\0${lengthBytes}\0${listed.toString("latin1")}`).join("\0");
+      const key = set
+        .map(({ name, lengthBytes, listed }) => `${name}\0${lengthBytes}\0${listed.toString("latin1")}`)
+        .join("\0");
       let number = this.#xattrNumbers.get(key);
       writeAttributes(to, number ?? set);
       if (number === undefined) {

@@ -115,7 +115,9 @@ function compilePattern(written: string, includes: boolean, negated: boolean, is
     onlyDirectories,
     against,
     matchesWithSlash: body.endsWith("***"),
-    tokens: hasWildcards ? tokenize(pattern) : [...Buffer.from(pattern, "latin1")].map((byte) => ({ kind: "byte", byte })),
+    tokens: hasWildcards
+      ? tokenize(pattern)
+      : [...Buffer.from(pattern, "latin1")].map((byte) => ({ kind: "byte", byte })),
   };
 }
 

@@ -99,7 +99,8 @@ export class IndexReader {
       value = previous + byte;
     }
     // A negative 1 would be taken for "done", which has an encoding of its own.
-    if (value > 0x7fffffff || (isNegative && value < 2)) throw new RsyncProtocolError("rsync protocol: an impossible file number");
+    if (value > 0x7fffffff || (isNegative && value < 2))
+      throw new RsyncProtocolError("rsync protocol: an impossible file number");
     return isNegative ? -value : value;
   }
 }

@@ -238,9 +238,9 @@ export class ReceiverSession {
 
   /** Whether a file is wanted that has not come yet. */
   get hasOpenTransfers(): boolean {
-    const isOpen = ({ transfer }: { readonly transfer?: Transfer | undefined }): boolean =>
-      transfer !== undefined && !transfer.isSettled;
-    return this.#awaitedRepeats.size > 0 || this.#wanted.some(isOpen) || this.#sent.slice(this.#sentHead).some(isOpen);
+    const wanted = this.#wanted.flatMap((each) => ("transfer" in each ? [each.transfer] : []));
+    const sent = this.#sent.slice(this.#sentHead).flatMap(({ transfer }) => transfer ?? []);
+    return this.#awaitedRepeats.size > 0 || [...wanted, ...sent].some((transfer) => !transfer.isSettled);
   }
 
   get #isAnswered(): boolean {
@@ -271,7 +271,8 @@ export class ReceiverSession {
     await this.answered();
     const { protocol } = this.#options.agreement;
     // Three phases: files, files once more, late updates. With protocol 31 a fourth, for late deletions.
-    for (let phase = 0; phase < (protocol >= 31 ? 4 : 3); phase++) this.#indexWriter.write(this.#channel.output, INDEX_DONE);
+    for (let phase = 0; phase < (protocol >= 31 ? 4 : 3); phase++)
+      this.#indexWriter.write(this.#channel.output, INDEX_DONE);
     this.#donesLeft = 3;
     this.#channel.expectsInput = true;
     await this.#channel.flush();
@@ -285,7 +286,8 @@ export class ReceiverSession {
     const { protocol } = this.#options.agreement;
     if (protocol >= 31) {
       const last = await this.#indexReader.read(this.#channel.input);
-      if (last !== INDEX_DONE) throw new RsyncProtocolError("rsync protocol: something else than the end came at the end");
+      if (last !== INDEX_DONE)
+        throw new RsyncProtocolError("rsync protocol: something else than the end came at the end");
     }
     this.#indexWriter.write(this.#channel.output, INDEX_DONE);
     await this.#channel.flush();
@@ -456,7 +458,14 @@ export class ReceiverSession {
   }
 
   #noteSent(sent: Pick<Sent, "index" | "attributeSet"> & Partial<Sent>): void {
-    this.#sent.push({ transfer: undefined, head: NO_SUMS, basis: undefined, superseded: false, state: "awaited", ...sent });
+    this.#sent.push({
+      transfer: undefined,
+      head: NO_SUMS,
+      basis: undefined,
+      superseded: false,
+      state: "awaited",
+      ...sent,
+    });
     this.#channel.expectsInput = true;
   }
 
@@ -470,7 +479,8 @@ export class ReceiverSession {
     for (;;) {
       const index = await this.#indexReader.read(this.#channel.input);
       if (index === INDEX_DONE) {
-        if (this.#donesLeft === 0) throw new RsyncProtocolError("rsync protocol: the sender ends a phase before its time");
+        if (this.#donesLeft === 0)
+          throw new RsyncProtocolError("rsync protocol: the sender ends a phase before its time");
         if (--this.#donesLeft === 0) return;
         continue;
       }
@@ -520,12 +530,14 @@ export class ReceiverSession {
     const sent = this.#answeredBy(index, isTransfer);
     sent.state = "coming";
     if (item.flags & ITEM.reportXattrs) {
-      if (sent.attributeSet < 0) throw new RsyncProtocolError("rsync protocol: attributes come without being asked for");
+      if (sent.attributeSet < 0)
+        throw new RsyncProtocolError("rsync protocol: attributes come without being asked for");
       await this.#receiveAttributeValues(sent.attributeSet);
     }
     if (sent.transfer !== undefined && dryRun !== true) {
       const head = await input.decode((from) => readSumHead(from, agreement.protocol, sums.lengthBytes));
-      if (!sameHead(head, sent.head)) throw new RsyncProtocolError(`rsync protocol: file ${index} has other sums than ours`);
+      if (!sameHead(head, sent.head))
+        throw new RsyncProtocolError(`rsync protocol: file ${index} has other sums than ours`);
       await this.#receiveContent(sent, sent.transfer);
     } else {
       sent.transfer?.settle();
@@ -537,7 +549,7 @@ export class ReceiverSession {
     const set = this.#options.received.xattrs.sets[attributeSet];
     const values = this.#attributeValues.get(attributeSet) ?? new Map<number, Buffer>();
     this.#attributeValues.set(attributeSet, values);
-    for (let previous = 0; ; ) {
+    for (let previous = 0; ;) {
       // An object, because `decode` takes undefined for "not yet".
       const { next } = await this.#channel.input.decode((from) => ({ next: readAttributeValue(from, set, previous) }));
       if (next === undefined) return;
@@ -571,7 +583,9 @@ export class ReceiverSession {
   #settleAsWrong(transfer: Transfer): void {
     const { path } = transfer.request;
     if (transfer.isSecondTry) {
-      transfer.settle(new FileUnreadableError(`${path} could not be read to its end, or was changed while it was sent`));
+      transfer.settle(
+        new FileUnreadableError(`${path} could not be read to its end, or was changed while it was sent`),
+      );
     } else {
       transfer.isSecondTry = true;
       this.#awaitedRepeats.add(transfer);
@@ -585,7 +599,8 @@ export class ReceiverSession {
 
   #notSent(index: number): void {
     const place = this.#sent.findIndex(
-      (each, at) => at >= this.#sentHead && each.state === "awaited" && each.index === index && each.transfer !== undefined,
+      (each, at) =>
+        at >= this.#sentHead && each.state === "awaited" && each.index === index && each.transfer !== undefined,
     );
     if (place < 0) return;
     const sent = this.#sent[place];
@@ -597,7 +612,9 @@ export class ReceiverSession {
   #settleAsMissing(transfer: Transfer): void {
     const { path } = transfer.request;
     const complaint = this.#complaints.findLast((text) => text.includes(path));
-    transfer.settle(new FileUnreadableError(complaint ?? `${path} was not sent: it went away, or cannot be read there`));
+    transfer.settle(
+      new FileUnreadableError(complaint ?? `${path} was not sent: it went away, or cannot be read there`),
+    );
   }
 
   async #readStatistics(): Promise<SenderStatistics> {
@@ -682,7 +699,8 @@ class FileAssembly implements TokenSink {
 
   async blockContent(index: number): Promise<Uint8Array> {
     const { head, basis } = this.#sent;
-    if (basis === undefined || index >= head.count) throw new RsyncProtocolError(`rsync protocol: there is no block ${index}`);
+    if (basis === undefined || index >= head.count)
+      throw new RsyncProtocolError(`rsync protocol: there is no block ${index}`);
     return basis.range(index * head.blockBytes, blockLengthAt(head, index));
   }
 

@@ -11,7 +11,15 @@ import type { FileListForm } from "./file-list-decoder.ts";
 import { isRegular } from "./file-list.ts";
 import { indexEntries, orderFiles } from "./file-order.ts";
 import type { Agreement } from "./handshake.ts";
-import { INDEX_DELETE_STATISTICS, INDEX_DONE, ITEM, IndexReader, IndexWriter, readItemHead, writeItemHead } from "./items.ts";
+import {
+  INDEX_DELETE_STATISTICS,
+  INDEX_DONE,
+  ITEM,
+  IndexReader,
+  IndexWriter,
+  readItemHead,
+  writeItemHead,
+} from "./items.ts";
 import { RsyncProtocolError } from "./rsync-error.ts";
 import { openTokenWriter } from "./token-writer.ts";
 import type { TokenWriter } from "./token-writer.ts";
@@ -93,7 +101,7 @@ class SendingSession {
   async run(totalBytes: number): Promise<SendResult> {
     const { channel, agreement } = this.#options;
     // Files, files once more, late updates.
-    for (let phase = 0; phase < 3; ) {
+    for (let phase = 0; phase < 3;) {
       // Nothing may wait here while the other side waits for it.
       if (!channel.input.hasArrived) await channel.flush();
       const index = await this.#reader.read(channel.input);
@@ -119,7 +127,8 @@ class SendingSession {
     const { channel, agreement, dryRun } = this.#options;
     const { list, xattrSets } = this.#encoder;
     // How a client before protocol 30 keeps the connection alive.
-    if (agreement.protocol < 30 && index === this.#entries.length) return void (await channel.input.decode(readItemHead));
+    if (agreement.protocol < 30 && index === this.#entries.length)
+      return void (await channel.input.decode(readItemHead));
     if (index < 0 || index >= this.#entries.length) {
       throw new RsyncProtocolError(`rsync protocol: there is no file ${index}`);
     }
@@ -238,7 +247,8 @@ class SendingSession {
         await this.#skipDeleteStatistics();
         index = await this.#reader.read(channel.input);
       }
-      if (index !== INDEX_DONE) throw new RsyncProtocolError("rsync protocol: something else than the end came at the end");
+      if (index !== INDEX_DONE)
+        throw new RsyncProtocolError("rsync protocol: something else than the end came at the end");
     };
     await done();
     if (agreement.protocol < 31) return;

@@ -9,7 +9,16 @@ describe("arguments of rsync --server", () => {
   it("understands what rsync 3.5 sends for -aHAX --numeric-ids", () => {
     const parsed = parse("rsync --server -lHogDtpAXre.iLsfxCIvu --numeric-ids . .");
     assert.equal(parsed.isSender, false);
-    for (const name of ["symlinks", "hardLinks", "owners", "groups", "devices", "specials", "times", "permissions"] as const) {
+    for (const name of [
+      "symlinks",
+      "hardLinks",
+      "owners",
+      "groups",
+      "devices",
+      "specials",
+      "times",
+      "permissions",
+    ] as const) {
       assert.equal(parsed[name], true, name);
     }
     assert.deepEqual([parsed.acls, parsed.xattrs, parsed.recursive, parsed.numericIds], [true, true, true, true]);
@@ -18,7 +27,9 @@ describe("arguments of rsync --server", () => {
   });
 
   it("understands what a fetch sends, with names that a shell would have taken apart", () => {
-    const parsed = parse("rsync --server --sender -vlogDtpRze.iLsfxCIvu --files-from=- --from0 . latest/my\\ docs/ a\\*b *.c");
+    const parsed = parse(
+      "rsync --server --sender -vlogDtpRze.iLsfxCIvu --files-from=- --from0 . latest/my\\ docs/ a\\*b *.c",
+    );
     assert.equal(parsed.isSender, true);
     assert.equal(parsed.filesFrom, true);
     assert.equal(parsed.compress, true);
@@ -30,11 +41,16 @@ describe("arguments of rsync --server", () => {
   });
 
   it("knows what takes a further word and what does not", () => {
-    const parsed = parse("rsync --server -logDtpre.LsfxCIvu --partial-dir .part --timeout=30 --delete --max-size=1.5m . x");
+    const parsed = parse(
+      "rsync --server -logDtpre.LsfxCIvu --partial-dir .part --timeout=30 --delete --max-size=1.5m . x",
+    );
     assert.equal(parsed.timeoutSeconds, 30);
     assert.equal(parsed.deletes, true);
     assert.equal(parsed.maximumBytes, 1.5 * 1024 * 1024);
-    assert.deepEqual(parsed.paths.map(({ text }) => text), ["x"]);
+    assert.deepEqual(
+      parsed.paths.map(({ text }) => text),
+      ["x"],
+    );
   });
 
   const refused = [

@@ -227,7 +227,9 @@ function setLetter(parsed: Growing, letter: string): boolean {
   return true;
 }
 
-type FlagName = { [Key in keyof ServerArguments]: ServerArguments[Key] extends boolean ? Key : never }[keyof ServerArguments];
+type FlagName = {
+  [Key in keyof ServerArguments]: ServerArguments[Key] extends boolean ? Key : never;
+}[keyof ServerArguments];
 
 const LETTERS = new Map<string, FlagName>([
   ["v", "verbose"],
@@ -312,7 +314,9 @@ function checksumNamed(value: string): ChecksumName | undefined {
     case "xxhash":
       return "xxh64";
     default:
-      throw new RsyncRefusedError(`the checksum ${transfer} is refused here; xxh128, xxh3, xxh64, md5 and sha1 are known`);
+      throw new RsyncRefusedError(
+        `the checksum ${transfer} is refused here; xxh128, xxh3, xxh64, md5 and sha1 are known`,
+      );
   }
 }
 

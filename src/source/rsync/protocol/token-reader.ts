@@ -44,7 +44,7 @@ async function readPlainTokens(input: ByteInput, sink: TokenSink): Promise<void>
       if (busy !== undefined) await busy;
       continue;
     }
-    for (let rest = token; rest > 0; ) {
+    for (let rest = token; rest > 0;) {
       const piece = input.tryTake(rest);
       if (piece === undefined) {
         await input.more();

@@ -199,7 +199,9 @@ function deflater(seesBlocks: boolean, level: number | undefined, protocol: numb
       // Before protocol 31 rsync forgets to go on in a long block, and both sides must do the same.
       const start = protocol >= 31 ? at : 0;
       // What comes out is dropped: the receiver has the block, and puts it into its history by itself.
-      await gather(pump.through(bytes.subarray(start, start + Math.min(LONGEST_STORED_BLOCK, bytes.length - at)), flush));
+      await gather(
+        pump.through(bytes.subarray(start, start + Math.min(LONGEST_STORED_BLOCK, bytes.length - at)), flush),
+      );
     }
   };
   return {

@@ -50,7 +50,7 @@ function saying(parts: readonly Buffer[]): { readonly input: PassThrough; readon
   });
   void (async () => {
     for (const part of parts) {
-      for (let before = -1; before !== heard; ) {
+      for (let before = -1; before !== heard;) {
         before = heard;
         await new Promise((resolve) => setTimeout(resolve, QUIET_MS));
       }
