@@ -22,20 +22,42 @@ test("runs from any folder, through symbolic links, absolute and relative", asyn
   assert.match(await runOk("sh", ["-c", "absolute --version"], { cwd: "/", env }), /^holdfast \d/);
 });
 
-test("keeps compiled code in the user's cache, but not in one that belongs to somebody else", async (t) => {
+const CACHES = { NODE_COMPILE_CACHE: undefined, XDG_CACHE_HOME: undefined, HOLDFAST_CACHE_DIR: undefined };
+
+test("keeps compiled code beside the libraries, where those are the user's own", async (t) => {
   const home = temporaryFolder(t);
-  const env = { HOME: home, NODE_COMPILE_CACHE: undefined, XDG_CACHE_HOME: undefined, HOLDFAST_CACHE_DIR: undefined };
-  await runOk(HOLDFAST, ["--version"], { env });
-  assert.ok(existsSync(path.join(home, ".cache/holdfast/compiled")));
-  if (!isRoot) return;
-  const foreign = temporaryFolder(t);
-  await runOk("chown", ["65534:65534", foreign]);
-  await runOk(HOLDFAST, ["--version"], { env: { ...env, HOME: foreign } });
-  assert.ok(!existsSync(path.join(foreign, ".cache")));
-  mkdirSync(path.join(foreign, ".cache/holdfast"), { recursive: true });
-  await runOk(HOLDFAST, ["--version"], { env: { ...env, HOME: foreign } });
-  assert.ok(!existsSync(path.join(foreign, ".cache/holdfast/compiled")));
+  await runOk(HOLDFAST, ["--version"], { env: { ...CACHES, HOME: home } });
+  assert.ok(existsSync(path.join(checkoutFolder, "node_modules/.cache/compiled")));
+  assert.ok(!existsSync(path.join(home, ".cache")));
 });
+
+test(
+  "keeps compiled code in the user's cache where the libraries are somebody else's, but not in a foreign home",
+  { skip: !isRoot && "only root can give files away" },
+  async (t) => {
+    const checkout = temporaryFolder(t);
+    cpSync(path.join(checkoutFolder, "bin"), path.join(checkout, "bin"), { recursive: true });
+    symlinkSync(path.join(checkoutFolder, "src"), path.join(checkout, "src"));
+    mkdirSync(path.join(checkout, "node_modules"));
+    for (const library of ["node", "commander"]) {
+      symlinkSync(path.join(checkoutFolder, "node_modules", library), path.join(checkout, "node_modules", library));
+    }
+    await runOk("chown", ["65534:65534", path.join(checkout, "node_modules")]);
+    const launch = (home: string) =>
+      runOk(path.join(checkout, "bin/holdfast"), ["--version"], { env: { ...CACHES, HOME: home } });
+
+    const home = temporaryFolder(t);
+    await launch(home);
+    assert.ok(existsSync(path.join(home, ".cache/holdfast/compiled")));
+    const foreign = temporaryFolder(t);
+    await runOk("chown", ["65534:65534", foreign]);
+    await launch(foreign);
+    assert.ok(!existsSync(path.join(foreign, ".cache")));
+    mkdirSync(path.join(foreign, ".cache/holdfast"), { recursive: true });
+    await launch(foreign);
+    assert.ok(!existsSync(path.join(foreign, ".cache/holdfast/compiled")));
+  },
+);
 
 test("without libraries, or without a Node that is new enough, says what to do", async (t) => {
   const checkout = temporaryFolder(t);
