@@ -111,6 +111,7 @@ export function messageOf(error: unknown): string {
 
 /** The errno name (`ENOENT`, `ENOSPC`, …) of a thrown value, if it carries one. */
 export function errnoOf(error: unknown): string | undefined {
-  if (typeof error === "object" && error !== null && "code" in error && typeof error.code === "string") return error.code;
+  if (typeof error === "object" && error !== null && "code" in error && typeof error.code === "string")
+    return error.code;
   return undefined;
 }

@@ -180,7 +180,8 @@ export async function backup(options: BackupOptions): Promise<BackupResult> {
   function enqueue(entry: SourceEntry, listedMs: number): void {
     const match = known?.match(entry);
     const link = links.groupOf(entry.stat);
-    const usable = match !== undefined && match.same !== "nothing" && (entry.stat.type === "file" || match.same === "all");
+    const usable =
+      match !== undefined && match.same !== "nothing" && (entry.stat.type === "file" || match.same === "all");
     if (usable && hasContent(match)) {
       queue.push({ entry, change: "unmodified", known: match, read: undefined, countContent: true, link, listedMs });
       return;
@@ -423,4 +424,3 @@ function decodeTop(encoded: Buffer): DirectoryEntry {
   if (entry.type !== "directory") throw new HoldfastError("the top of the source is no directory");
   return entry;
 }
-

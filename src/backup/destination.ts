@@ -52,4 +52,3 @@ export interface CommittedSnapshot {
   readonly id: string;
   readonly timeMs: number;
 }
-

@@ -84,7 +84,7 @@ export async function openLocalDestination(
     // In this order: pruning deletes packs first and then their condemnation, so one or the other is seen here.
     condemned = await readCondemned(repository);
     const present = await listPacks(repository);
-    for (const [name, sizeBytes] of [...storedPacks]) {
+    for (const [name, sizeBytes] of new Map(storedPacks)) {
       if (!present.has(name)) throw packWasDeleted(name);
       if (condemned.has(name)) await copyFrames(name, sizeBytes, () => true);
     }

@@ -107,7 +107,7 @@ export function openWalkLog(path: string): WalkLog | undefined {
     match(entry) {
       const depth = entry.depth;
       matched.length = Math.min(matched.length, depth);
-      if (depth > 0 && matched[depth - 1] !== true) return undefined;
+      if (depth > 0 && !matched[depth - 1]) return undefined;
       for (;;) {
         if (at < 0) return undefined;
         const block = records.block;

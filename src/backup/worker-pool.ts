@@ -49,7 +49,9 @@ const early: Worker[] = [];
 
 function startWorker(): Worker {
   // They make few objects: a large space for young ones would only wait to be filled.
-  return new Worker(new URL("./worker/worker.ts", import.meta.url), { resourceLimits: { maxYoungGenerationSizeMb: 3 } });
+  return new Worker(new URL("./worker/worker.ts", import.meta.url), {
+    resourceLimits: { maxYoungGenerationSizeMb: 3 },
+  });
 }
 
 /** Lets threads load their code while something else is waited for. */

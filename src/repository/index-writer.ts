@@ -46,9 +46,11 @@ export async function storeIndex(repository: Repository, packs: readonly StoredP
   const { storage, ring } = repository;
   const parts = encodeIndex({
     repositoryId: ring.repositoryId,
-    packs: packs.map(
-      (pack): IndexPack<Uint8Array> => ({ name: pack.name, sizeBytes: pack.sizeBytes, frames: pack.frames }),
-    ),
+    packs: packs.map((pack): IndexPack<Uint8Array> => ({
+      name: pack.name,
+      sizeBytes: pack.sizeBytes,
+      frames: pack.frames,
+    })),
     sections: [blobSection(repository, packs)],
   });
   const name = PREFIXES.index + sha256Hex(...parts);

@@ -25,7 +25,8 @@ export interface Repository {
 }
 
 /** How to get at the key ring. */
-export type Unlock = { readonly passphrase: string } | { readonly identities: readonly string[] } | { readonly ring: KeyRing };
+export type Unlock =
+  { readonly passphrase: string } | { readonly identities: readonly string[] } | { readonly ring: KeyRing };
 
 /** What the first key file opens with, and how it is called. */
 export type CreateOptions = KeyFileLock & { readonly label: string; readonly now: Date };
@@ -90,7 +91,10 @@ async function findRing(storage: Storage, unlock: Exclude<Unlock, { ring: KeyRin
   const tried = await Promise.allSettled(
     files.map(async ({ name }): Promise<Opened> => {
       const bytes = await storage.get(name);
-      const { ring } = await decryptKeyFile(bytes, "passphrase" in unlock ? unlock : { identities: [...unlock.identities] });
+      const { ring } = await decryptKeyFile(
+        bytes,
+        "passphrase" in unlock ? unlock : { identities: [...unlock.identities] },
+      );
       return { ring, keyId: name.slice(PREFIXES.key.length) };
     }),
   );
@@ -138,4 +142,3 @@ export function privateKeyOf(repository: Repository): Buffer {
   }
   return privateKey;
 }
-

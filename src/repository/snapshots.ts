@@ -1,7 +1,12 @@
 import { sha256Hex } from "../crypto/keyed-hash.ts";
 import { DamagedError, messageOf, ObjectMissingError, SnapshotNotFoundError } from "../errors.ts";
 import { parseObjectName, PREFIXES } from "../format/names.ts";
-import { type DecodedSnapshot, decodeSnapshotOpen, openSealedPart, type SnapshotSealedPart } from "../format/snapshot.ts";
+import {
+  type DecodedSnapshot,
+  decodeSnapshotOpen,
+  openSealedPart,
+  type SnapshotSealedPart,
+} from "../format/snapshot.ts";
 import { privateKeyOf, type Repository } from "./repository.ts";
 
 /** What a snapshot record says without a key. */
@@ -121,7 +126,11 @@ function hasTags(tags: readonly string[], list: string): boolean {
  * The snapshot that is named: by `latest` (of those that match the filter), its id, or the start of it.
  * Throws `SnapshotNotFoundError`.
  */
-export async function findSnapshot(repository: Repository, name: string, filter: SnapshotFilter = {}): Promise<Snapshot> {
+export async function findSnapshot(
+  repository: Repository,
+  name: string,
+  filter: SnapshotFilter = {},
+): Promise<Snapshot> {
   if (name === "latest") {
     const damaged: string[] = [];
     const all = await openSnapshots(repository, (id, error) => damaged.push(`${id}: ${messageOf(error)}`));
@@ -150,7 +159,9 @@ export async function findSnapshotId(repository: Pick<Repository, "storage">, pr
   }
   if (found.length === 1) return found[0];
   throw new SnapshotNotFoundError(
-    found.length === 0 ? `there is no snapshot ${prefix}` : `${found.length} snapshots have ids that start with ${prefix}`,
+    found.length === 0
+      ? `there is no snapshot ${prefix}`
+      : `${found.length} snapshots have ids that start with ${prefix}`,
     { hint: found.length === 0 ? hint : "give more of its digits" },
   );
 }

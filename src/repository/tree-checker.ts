@@ -73,7 +73,8 @@ export function createTreeChecker(reader: FrameReader): TreeChecker {
           if (kind === "tree") take(await checkTree(blob), name);
           else frames.add(reader.locate(blob).frame);
           if (kind === "list") {
-            for (const listed of decodeContentList(await reader.readTree(blob))) frames.add(reader.locate(listed.id).frame);
+            for (const listed of decodeContentList(await reader.readTree(blob)))
+              frames.add(reader.locate(listed.id).frame);
           }
         } catch (error) {
           fail(name, error);

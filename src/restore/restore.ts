@@ -7,7 +7,7 @@ import type { RestoreOptions, RestoreResult } from "./options.ts";
 import { createRun, type Target } from "./run.ts";
 
 export { createRestoreProgress } from "./options.ts";
-export type { RestoreAction, RestoreOptions, RestoreProblem, RestoreProgress, RestoreResult } from "./options.ts";
+export type { RestoreAction, RestoreOptions, RestoreResult } from "./options.ts";
 
 /**
  * Restores a snapshot, or a directory of it, into a folder. A run that was stopped is gone on with by running it again:

@@ -184,8 +184,3 @@ export function settleAttributes(
   finishAttributes(fd, place, before, rules, onShortfall);
   return "touched";
 }
-
-/** Attributes of what has a name, for those types that are not opened. */
-export function existingAt(folderFd: number, name: RawPath, stat: FileStat): Existing {
-  return { stat, xattrs: readXattrsAt(folderFd, name) };
-}

@@ -25,7 +25,10 @@ export interface ContentSaver {
   /** Content of at most `SMALL_FILE_BYTES` that is at hand. */
   saveBytes(bytes: Uint8Array): SavedContent;
   /** The ranges of an open file, one after another. A range that ends early ends the content. */
-  saveRanges(fd: number, ranges: Iterable<{ offset: number; lengthBytes: number }>): SavedContent & { readBytes: number };
+  saveRanges(
+    fd: number,
+    ranges: Iterable<{ offset: number; lengthBytes: number }>,
+  ): SavedContent & { readBytes: number };
   /** Content that is pushed in pieces. Only one at a time. */
   openStream(): { push(bytes: Uint8Array): void; end(): SavedContent };
   flush(): void;
@@ -53,7 +56,11 @@ export function createContentSaver(setup: WorkerSetup, emit: (frame: SealedFrame
   }
 
   /** Feeds the chunker's buffer and stores each chunk as soon as its end is certain. */
-  function createCutter({ buffer, cut }: Chunker): { room(): Buffer; filled(bytes: number): void; end(): SavedContent } {
+  function createCutter({ buffer, cut }: Chunker): {
+    room(): Buffer;
+    filled(bytes: number): void;
+    end(): SavedContent;
+  } {
     const content = createContentBuilder();
     let start = 0;
     let end = 0;
@@ -128,7 +135,7 @@ export function createContentSaver(setup: WorkerSetup, emit: (frame: SealedFrame
       const cutter = createCutter(streamChunker);
       return {
         push(bytes) {
-          for (let at = 0; at < bytes.length; ) {
+          for (let at = 0; at < bytes.length;) {
             const room = cutter.room();
             const taken = Math.min(room.length, bytes.length - at);
             room.set(bytes.subarray(at, at + taken));

@@ -17,7 +17,8 @@ export interface WorkerSetup {
 }
 
 /** From the main thread to a worker. Every task but `stream-piece` is answered by one `TaskDone` of its number. */
-export type WorkerTask = FilesTask | ContentsTask | SegmentTask | StreamOpenTask | StreamPieceTask | StreamEndTask | FlushTask;
+export type WorkerTask =
+  FilesTask | ContentsTask | SegmentTask | StreamOpenTask | StreamPieceTask | StreamEndTask | FlushTask;
 
 /** Read these files whole. In columns, because copying an object for each file to another thread takes too long. */
 export interface FilesTask {
