@@ -1,13 +1,13 @@
 /** Making, replacing and finishing a file in the target; for workers, and for the main thread with large files. */
 import { errnoOf } from "../errors.ts";
 import type { FileEntry } from "../format/tree.ts";
-import { readXattrsAt, readXattrsFd } from "../platform/extended-attributes.ts";
+import { readXattrsFd } from "../platform/extended-attributes.ts";
 import type { FileStat } from "../platform/file-stat.ts";
 import { renameAt, renameWithoutReplacingAt, unlinkAt } from "../platform/make.ts";
 import { closeFd, OPEN, openAt } from "../platform/open.ts";
 import type { RawPath } from "../platform/raw-path.ts";
 import { chmodAt } from "../platform/set-attributes.ts";
-import { statAtIfExists } from "../platform/stat.ts";
+import { statAtIfExists, statFd } from "../platform/stat.ts";
 import {
   applyAttributes,
   forbidWriting,
@@ -142,13 +142,23 @@ export function openToCompare(folderFd: number, name: RawPath): number | undefin
   }
 }
 
-/** Opens a file of one's own to change it where it is; undefined where this user may not. */
+/** Opens an existing file to change it where it is; undefined where that cannot be done, or would change another file. */
 export function openToChange(folderFd: number, name: RawPath, existing: FileStat): number | undefined {
   makeChangeable(folderFd, name, existing);
+  const fd = openReadWrite(folderFd, name);
+  // Somebody may have put a link to a file of others there since it was looked at.
+  if (fd === undefined || isItsOwn(statFd(fd))) return fd;
+  closeFd(fd);
+  return undefined;
+}
+
+function openReadWrite(folderFd: number, name: RawPath): number | undefined {
   const flags = OPEN.READ_WRITE | OPEN.NOFOLLOW | OPEN.NONBLOCK;
   try {
     return openAt(folderFd, name, flags);
   } catch (error) {
+    // A program that is running can be replaced, but not changed.
+    if (errnoOf(error) === "ETXTBSY") return undefined;
     if (errnoOf(error) !== "EACCES") throw error;
   }
   try {
@@ -167,20 +177,20 @@ export function openToChange(folderFd: number, name: RawPath, existing: FileStat
 export function settleAttributes(
   place: FilePlace,
   fd: number,
-  existing: FileStat,
   rules: FileRules,
   dryRun: boolean,
   onShortfall: OnShortfall,
 ): "unchanged" | "touched" | "must be made anew" {
   const { folderFd, entry } = place;
-  const before = { stat: existing, xattrs: readXattrsFd(fd) };
+  // What is open, which may be something else than what was found under the name a moment ago.
+  const before = { stat: statFd(fd), xattrs: readXattrsFd(fd) };
   if (hasAttributes(entry, before, rules.policy)) {
     // With more names than one, it is right only as one of a group of hard links.
-    return isItsOwn(existing) || entry.hardLink !== undefined ? "unchanged" : "must be made anew";
+    return isItsOwn(before.stat) || entry.hardLink !== undefined ? "unchanged" : "must be made anew";
   }
-  if (!isItsOwn(existing)) return "must be made anew";
+  if (!isItsOwn(before.stat)) return "must be made anew";
   if (dryRun) return "touched";
-  makeChangeable(folderFd, entry.name, existing);
+  makeChangeable(folderFd, entry.name, before.stat);
   finishAttributes(fd, place, before, rules, onShortfall);
   return "touched";
 }
