@@ -301,6 +301,7 @@ export async function openRemoteStorage(options: RemoteStorageOptions): Promise<
   const { hello } = await persist((opened) => Promise.resolve(opened));
   return {
     location,
+    isTendedElsewhere: true,
     // While one pack is being made durable there, the next is on its way.
     putsAtOnce: 2,
     server: hello,

@@ -1,18 +1,20 @@
 import type { SigningKey } from "../crypto/signing.ts";
 import { sha256Hex } from "../crypto/keyed-hash.ts";
-import { DamagedError, ObjectMissingError } from "../errors.ts";
+import { DamagedError, HoldfastError, ObjectMissingError } from "../errors.ts";
 import { encodeFrameSet, type FrameSetOrigin } from "../format/frame-set.ts";
-import { PREFIXES } from "../format/names.ts";
+import { parseObjectName, PREFIXES } from "../format/names.ts";
 import { packObjectName } from "../format/pack.ts";
 import { encodeSnapshot } from "../format/snapshot.ts";
 import type { CommittedSnapshot, Destination, SnapshotToCommit } from "./destination.ts";
 import { frameOfBlob } from "../repository/blob-table.ts";
 import { listPacks, loadIndex, type LoadedIndex, readCondemned, readPackBlobs } from "../repository/index-loader.ts";
+import { indexesToMerge, mergeIndexes } from "../repository/index-compaction.ts";
 import { createIndexWriter } from "../repository/index-writer.ts";
 import { createPackWriter } from "../repository/pack-writer.ts";
 import { type Repository, writerKeys } from "../repository/repository.ts";
 import { noteRunning } from "../repository/running.ts";
 import { createSessionBlobs, isClaimed } from "../repository/session-blobs.ts";
+import type { StoredObject } from "../storage/storage.ts";
 
 /**
  * A backup's destination in a repository at hand.
@@ -153,6 +155,32 @@ export async function openLocalDestination(
     }
   }
 
+  /** With the snapshot durable, nothing that goes wrong here is of any consequence for it. */
+  async function tidyUp(): Promise<void> {
+    try {
+      // While the note stands, so that pruning does not drop packs from the same indexes.
+      if (storage.isTendedElsewhere !== true) await mergeSmallIndexes();
+    } catch (error) {
+      if (!(error instanceof HoldfastError)) throw error;
+    }
+    try {
+      await running.remove();
+    } catch (error) {
+      // It makes pruning wait for a day.
+      if (!(error instanceof HoldfastError)) throw error;
+    }
+  }
+
+  /** A repository that is used every day for years must not slow down though nobody prunes it. */
+  async function mergeSmallIndexes(): Promise<void> {
+    const objects: StoredObject[] = [];
+    for await (const object of storage.list(PREFIXES.index)) {
+      if (parseObjectName(object.name) !== undefined) objects.push(object);
+    }
+    const names = indexesToMerge(objects, false);
+    if (names.length > 0) await mergeIndexes(repository, names);
+  }
+
   async function commit(snapshot: SnapshotToCommit): Promise<CommittedSnapshot> {
     await packs.finish();
     await indexes.flush();
@@ -179,7 +207,7 @@ export async function openLocalDestination(
     const id = sha256Hex(record);
     await storage.put(PREFIXES.snapshot + id, [record]);
     await confirm(PREFIXES.snapshot + id);
-    await running.remove();
+    await tidyUp();
     return { id, timeMs: options.startedMs };
   }
 

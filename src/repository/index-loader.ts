@@ -46,6 +46,8 @@ export interface LoadOptions {
 /** Index objects are kept in memory between the two passes over them up to this much, and else read twice. */
 const KEPT_BYTES = 64 * 1024 * 1024;
 const ATTEMPTS = 5;
+const READS_AHEAD = 16;
+const AHEAD_BYTES = 8 * 1024 * 1024;
 
 export async function loadIndex(repository: Repository, options: LoadOptions): Promise<LoadedIndex> {
   for (let attempt = 1; ; attempt++) {
@@ -73,7 +75,7 @@ async function loadOnce(repository: Repository, options: LoadOptions): Promise<L
     ? await readCondemnedLists(repository)
     : new Map<string, readonly string[]>();
   const condemned = new Set([...condemnedLists.values()].flat());
-  const listed: { name: string; sizeBytes: number }[] = [];
+  const listed: ListedIndex[] = [];
   for await (const object of storage.list(PREFIXES.index)) {
     if (parseObjectName(object.name) !== undefined) listed.push(object);
   }
@@ -86,8 +88,7 @@ async function loadOnce(repository: Repository, options: LoadOptions): Promise<L
   const first: FirstPass[] = [];
   let keptBytes = 0;
   let blobCount = 0;
-  for (const { name, sizeBytes } of listed) {
-    const index = await readIndex(repository, name);
+  for await (const { name, sizeBytes, index } of readIndexes(repository, listed)) {
     const packs: string[] = [];
     for (let pack = 0; pack < index.packCount; pack++) {
       const packName = index.packNames.toString("hex", pack * 32, pack * 32 + 32);
@@ -102,7 +103,8 @@ async function loadOnce(repository: Repository, options: LoadOptions): Promise<L
     first.push({ name, blobs, kept: keptBytes <= KEPT_BYTES ? index : undefined });
   }
 
-  const unlisted = present === undefined ? [] : await readUnlisted(repository, frames, present, condemned);
+  const left = options.keepCondemned === true ? new Set<string>() : condemned;
+  const unlisted = present === undefined ? [] : await readUnlisted(repository, frames, present, left);
   for (const pack of unlisted) {
     for (const frame of pack.frames) blobCount += frame.lengths.length;
   }
@@ -126,6 +128,36 @@ async function loadOnce(repository: Repository, options: LoadOptions): Promise<L
 
 function withOwnBytes<T extends { readonly origin: Uint8Array }>(frame: T): T & { readonly origin: Buffer } {
   return { ...frame, origin: Buffer.from(frame.origin) };
+}
+
+interface ReadIndex extends ListedIndex {
+  readonly index: DecodedIndex;
+}
+
+interface ListedIndex {
+  readonly name: string;
+  readonly sizeBytes: number;
+}
+
+/** Reads indexes in turn, and a little ahead: from far away, many small ones would take long one after another. */
+async function* readIndexes(repository: Repository, listed: readonly ListedIndex[]): AsyncGenerator<ReadIndex> {
+  const ahead: { readonly sizeBytes: number; readonly reading: Promise<ReadIndex> }[] = [];
+  let aheadBytes = 0;
+  let next = 0;
+  for (;;) {
+    while (next < listed.length && ahead.length < READS_AHEAD && (ahead.length === 0 || aheadBytes < AHEAD_BYTES)) {
+      const { name, sizeBytes } = listed[next++];
+      const reading = readIndex(repository, name).then((index) => ({ name, sizeBytes, index }));
+      // Whoever waits for it is told; until then it is nobody's.
+      reading.catch(() => undefined);
+      ahead.push({ sizeBytes, reading });
+      aheadBytes += sizeBytes;
+    }
+    const first = ahead.shift();
+    if (first === undefined) return;
+    aheadBytes -= first.sizeBytes;
+    yield await first.reading;
+  }
 }
 
 /** An index, whole and of this repository. Throws `DamagedError` and `IndexGoneError`. */
@@ -209,17 +241,17 @@ async function readCondemnedLists(repository: Repository): Promise<Map<string, r
   return lists;
 }
 
-/** Directories of the packs that no index lists. One that is damaged is left for `check` to tell of. */
+/** Directories of the packs that no index lists, but for those that are to be `left`. `check` tells of damaged ones. */
 async function readUnlisted(
   repository: Repository,
   frames: FrameTable,
   present: ReadonlyMap<string, number>,
-  condemned: ReadonlySet<string>,
+  left: ReadonlySet<string>,
 ): Promise<StoredPack[]> {
   const unlisted: StoredPack[] = [];
   for (const [name, sizeBytes] of present) {
     const bytes = Buffer.from(name, "hex");
-    if (condemned.has(name) || frames.hasPack(bytes)) continue;
+    if (left.has(name) || frames.hasPack(bytes)) continue;
     const pack = await readPackBlobs(repository, name, sizeBytes).catch((error: unknown) => {
       if (error instanceof DamagedError || error instanceof ObjectMissingError) return undefined;
       throw error;

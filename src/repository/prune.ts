@@ -5,7 +5,7 @@ import { PREFIXES } from "../format/names.ts";
 import { type FrameName, packObjectName } from "../format/pack.ts";
 import type { FrameTable } from "./frame-table.ts";
 import type { Running } from "../format/running.ts";
-import { rewriteIndexes } from "./index-compaction.ts";
+import { indexesToMerge, keepingPacks, rewriteIndexes } from "./index-compaction.ts";
 import { loadIndex, type LoadedIndex, readPackBlobs } from "./index-loader.ts";
 import { createIndexWriter } from "./index-writer.ts";
 import { layAnew } from "./lay-anew.ts";
@@ -75,7 +75,6 @@ const DEFAULT_MAX_UNUSED_RATIO = 0.05;
 const SMALL_PACK_RATIO = 0.25;
 const SMALL_PACKS_TO_MERGE = 16;
 const SMALL_INDEX_BYTES = 512 * 1024;
-const SMALL_INDEXES_TO_MERGE = 16;
 
 export async function prune(repository: Repository, options: PruneOptions = {}): Promise<PruneResult> {
   if (options.dryRun === true) return pruneNoted(repository, options);
@@ -391,16 +390,16 @@ async function dropFromIndexes(
   doomed: ReadonlySet<string>,
   added: ReadonlySet<string>,
 ): Promise<void> {
-  const small = loaded.objects.filter(({ sizeBytes }) => sizeBytes < SMALL_INDEX_BYTES);
-  const merge = small.length >= SMALL_INDEXES_TO_MERGE || (added.size > 0 && small.length > 1) ? small : [];
+  const small = loaded.objects.filter(({ sizeBytes }) => sizeBytes < SMALL_INDEX_BYTES).map(({ name }) => name);
   const gone = new Set(loaded.missingPacks);
-  const affected = new Set(merge.map(({ name }) => name));
+  const affected = new Set(added.size > 0 && small.length > 1 ? small : indexesToMerge(loaded.objects, true));
   for (const { name, packs } of loaded.objects) {
     if (packs.some((pack) => doomed.has(pack) || gone.has(pack))) affected.add(name);
   }
   if (affected.size === 0) return;
   try {
-    await rewriteIndexes(repository, loaded.frames, [...affected], (pack) => !doomed.has(pack) && !gone.has(pack));
+    const keep = keepingPacks(loaded.frames, (pack) => !doomed.has(pack) && !gone.has(pack));
+    await rewriteIndexes(repository, [...affected], keep);
   } catch (error) {
     // An index may list packs that are gone: readers look elsewhere, and the next prune tidies up.
     if (!isDiscFull(error)) throw error;

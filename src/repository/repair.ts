@@ -23,7 +23,7 @@ import {
 import type { Storage } from "../storage/storage.ts";
 import { createFrameKeys } from "./frame-keys.ts";
 import type { SealedFrame } from "./frame-writer.ts";
-import { rewriteIndexes } from "./index-compaction.ts";
+import { keepingPacks, rewriteIndexes } from "./index-compaction.ts";
 import { listPacks, loadIndex, readIndex, readPackBlobs } from "./index-loader.ts";
 import { createIndexWriter } from "./index-writer.ts";
 import { createPackWriter } from "./pack-writer.ts";
@@ -38,6 +38,9 @@ export interface RepairOptions {
   readonly onProblem: (object: string, message: string) => void;
   readonly onStep?: ((step: string) => void) | undefined;
 }
+
+/** All packs that are there, whether indexes list them or not. */
+const ALL_FRAMES = { forWriting: true, keepCondemned: true, framesOnly: true } as const;
 
 export interface IndexRepair {
   /** Packs that the new indexes list. */
@@ -95,8 +98,12 @@ async function rebuildIndexes(repository: Repository, { onProblem, onStep }: Rep
   for (const name of unreadable) if (!added.has(name)) await storage.delete(name);
   const old = readable.filter((name) => !added.has(name));
   if (old.length > 0) {
-    const loaded = await loadIndex(repository, { forWriting: false, framesOnly: true });
-    await rewriteIndexes(repository, loaded.frames, old, (pack) => damaged.has(pack));
+    const { frames } = await loadIndex(repository, ALL_FRAMES);
+    await rewriteIndexes(
+      repository,
+      old,
+      keepingPacks(frames, (pack) => damaged.has(pack)),
+    );
   }
   return { packs, damagedPacks: damaged.size, damagedIndexes: unreadable.length };
 }
@@ -159,13 +166,12 @@ async function salvagePacks(repository: Repository, { onProblem, onStep }: Repai
   await writer.finish();
   await indexes.flush();
   if (gone.size > 0) {
-    const loaded = await loadIndex(repository, { forWriting: false, framesOnly: true });
+    const loaded = await loadIndex(repository, ALL_FRAMES);
     const affected = loaded.objects.filter(({ packs }) => packs.some((pack) => gone.has(pack)));
     await rewriteIndexes(
       repository,
-      loaded.frames,
       affected.map(({ name }) => name),
-      (pack) => !gone.has(pack),
+      keepingPacks(loaded.frames, (pack) => !gone.has(pack)),
     );
     for (const name of gone) await storage.delete(packObjectName(name));
   }

@@ -14,6 +14,9 @@ export interface Storage {
   /** For people: the place, as the user wrote it, without secrets. */
   readonly location: string;
 
+  /** True where somebody else keeps the repository in order: those who only save then delete and merge nothing. */
+  readonly isTendedElsewhere?: boolean;
+
   /** How many large puts at once fill the way there: more than one where an answer takes long. Undefined for one. */
   readonly putsAtOnce?: number;
 

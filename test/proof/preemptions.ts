@@ -137,6 +137,23 @@ async function withUnlisted(repository: Repository, world: World): Promise<void>
   world.acknowledged.delete(dead);
 }
 
+/** So many indexes that whoever saves next merges them. Few snapshots are left. */
+async function withManyIndexes(repository: Repository, world: World): Promise<void> {
+  for (let run = 0; run < 33; run++) {
+    const content = [run % 12, (run * 5) % 11];
+    const id = await saveTiny(
+      repository,
+      [...new Set(content)].sort((a, b) => a - b),
+    );
+    if (run % 16 === 0)
+      world.acknowledged.set(
+        id,
+        [...new Set(content)].sort((a, b) => a - b),
+      );
+    else await forget(world, id);
+  }
+}
+
 export const SCENARIOS: readonly Scenario[] = [
   { name: "backup and prune", setUp: withForgotten, actors: [backup([0, 2, 4, 8]), pruning] },
   { name: "backup and prune with condemned packs", setUp: withCondemned, actors: [backup([0, 2, 4, 8]), pruning] },
@@ -162,6 +179,16 @@ export const SCENARIOS: readonly Scenario[] = [
     actors: [pruningBesideAnother, pruningUnlocked, backup([2, 4, 8])],
   },
   { name: "two backups and a prune", setUp: withForgotten, actors: [backup([2, 4, 8]), backup([3, 4, 8]), pruning] },
+  {
+    name: "a backup that merges indexes, and prune",
+    setUp: withManyIndexes,
+    actors: [backup([0, 2, 4, 8]), pruning],
+  },
+  {
+    name: "two backups that merge indexes, and a reader",
+    setUp: withManyIndexes,
+    actors: [backup([0, 2, 4]), backup([1, 4, 8]), reading],
+  },
   { name: "a reader and prune", setUp: withForgotten, actors: [reading, pruning] },
   { name: "a reader, a backup and prune", setUp: withForgotten, actors: [reading, backup([2, 4]), pruning] },
 ];
