@@ -45,7 +45,8 @@ export function currentOwnerPolicy(byName: boolean): OwnerPolicy {
  * Something that this user or this file system cannot have. It is no failure of the restore: it is counted by kind, and
  * told once at the end.
  */
-export type Shortfall = "owner" | "extended attribute" | "inode flag" | "device";
+export type Shortfall =
+  "owner" | "mode" | "extended attribute" | "inode flag" | "device" | "FIFO or socket" | "symbolic link" | "hard link";
 export type OnShortfall = (kind: Shortfall) => void;
 
 /** An open file or directory, or (with `name`) a name in the directory `fd`. */
@@ -80,7 +81,7 @@ export function applyAttributes(place: Place, entry: TreeEntry, options: ApplyOp
   if (options.before !== undefined) removeOthers(place, entry.xattrs, options.before.xattrs, onShortfall);
   else if (options.mayHaveInherited) removeInherited(place, entry);
   for (const xattr of entry.xattrs) if (!isAcl(xattr.name)) applyXattr(place, xattr, onShortfall);
-  if (entry.type !== "symlink") applyMode(place, allowedMode(entry, owner));
+  if (entry.type !== "symlink") applyMode(place, allowedMode(entry, owner), onShortfall);
   for (const xattr of entry.xattrs) if (isAcl(xattr.name)) applyXattr(place, xattr, onShortfall);
   const flags = options.leaveWritable ? entry.inodeFlags & ~KEEPS_WRITING_OFF : entry.inodeFlags;
   const flagsBefore = options.before?.stat.inodeFlags ?? 0;
@@ -231,7 +232,8 @@ function applyFlags(place: Place, flags: number, onShortfall: OnShortfall): void
   }
 }
 
-function isNotPossible(error: unknown): boolean {
+/** This user may not, or this file system cannot. */
+export function isNotPossible(error: unknown): boolean {
   const code = errnoOf(error);
   return code === "EPERM" || code === "EACCES" || code === "ENOTSUP" || code === "ENOSYS";
 }
@@ -241,9 +243,15 @@ function chown(place: Place, uid: number, gid: number): void {
   else chownAt(place.fd, place.name, uid, gid);
 }
 
-function applyMode(place: Place, mode: number): void {
-  if (place.name === undefined) chmodFd(place.fd, mode);
-  else chmodAt(place.fd, place.name, mode);
+function applyMode(place: Place, mode: number, onShortfall: OnShortfall): void {
+  try {
+    if (place.name === undefined) chmodFd(place.fd, mode);
+    else chmodAt(place.fd, place.name, mode);
+  } catch (error) {
+    // File systems without modes refuse those that they cannot pretend to have.
+    if (!isNotPossible(error)) throw error;
+    onShortfall("mode");
+  }
 }
 
 function applyTime(place: Place, entry: TreeEntry): void {

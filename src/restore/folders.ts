@@ -42,6 +42,8 @@ export interface Folder {
   before: Existing | undefined;
   /** Things in it that are not done, and the listing of it. */
   pending: number;
+  /** What is to be done when nothing is pending, before it gets its attributes. */
+  lastStep: (() => void) | undefined;
   /** -1 while closed. */
   fd: number;
   /** Who needs the descriptor to stay open. */
@@ -165,6 +167,7 @@ export function createFolders(
   function leave(folder: Folder): void {
     if (--folder.pending > 0 || folder.state !== "open") return;
     try {
+      folder.lastStep?.();
       finish(folder);
     } catch (error) {
       rules.onProblem(folder.path, error);
@@ -247,6 +250,7 @@ function newFolder(parent: Folder | undefined, path: RawPath, entry: DirectoryEn
     inheritsAcl: false,
     before: undefined,
     pending: 0,
+    lastStep: undefined,
     fd: -1,
     pins: 0,
   };

@@ -6,7 +6,7 @@ import { closeFd, OPEN, openBeneath } from "../platform/open.ts";
 import type { RawPath } from "../platform/raw-path.ts";
 import { setInodeFlags } from "../platform/set-attributes.ts";
 import { statAt, statAtIfExists } from "../platform/stat.ts";
-import { KEEPS_WRITING_OFF, makeChangeable } from "./attributes.ts";
+import { isNotPossible, KEEPS_WRITING_OFF, makeChangeable, type Shortfall } from "./attributes.ts";
 import { mayOverwrite } from "./existing.ts";
 import type { Folder, Folders } from "./folders.ts";
 import type { OtherRules } from "./other-entries.ts";
@@ -32,10 +32,7 @@ export interface LinkName {
 export interface HardLinks {
   add(name: LinkName): void;
   /** Makes those immutable that are to be, as nothing more will be linked to them. */
-  finish(
-    onProblem: (path: RawPath, error: unknown) => void,
-    onShortfall: (path: RawPath, kind: "inode flag") => void,
-  ): void;
+  finish(onProblem: (path: RawPath, error: unknown) => void): void;
 }
 
 interface Group {
@@ -45,7 +42,12 @@ interface Group {
   waiting: LinkName[];
 }
 
-export function createHardLinks(rootFd: number, folders: Folders, rules: OtherRules): HardLinks {
+export function createHardLinks(
+  rootFd: number,
+  folders: Folders,
+  rules: OtherRules,
+  onShortfall: (path: RawPath, kind: Shortfall) => void,
+): HardLinks {
   const groups = new Map<string, Group>();
   // Inodes found in the target that a group has taken over; another group must not take them too.
   const takenOver = new Map<string, string>();
@@ -106,8 +108,9 @@ export function createHardLinks(rootFd: number, folders: Folders, rules: OtherRu
       outcome = rules.dryRun ? OUTCOME.restored : link(group, name);
     } catch (error) {
       const code = errnoOf(error);
-      // Too many links already, or another file system is mounted in between: then it is a file of its own.
-      if (code !== "EMLINK" && code !== "EXDEV") return name.linked(OUTCOME.failed, error);
+      // Too many links already, another file system in between, or one that has none: then it is a file of its own.
+      if (code !== "EMLINK" && code !== "EXDEV" && !isNotPossible(error)) return name.linked(OUTCOME.failed, error);
+      onShortfall(name.path, "hard link");
       groups.delete(key);
       return add(name);
     }
@@ -141,7 +144,7 @@ export function createHardLinks(rootFd: number, folders: Folders, rules: OtherRu
 
   return {
     add,
-    finish(onProblem, onShortfall) {
+    finish(onProblem) {
       for (const { path, inodeFlags } of madeImmutableLater) {
         try {
           const fd = openBeneath(rootFd, path, OPEN.READ | OPEN.NONBLOCK);
@@ -151,8 +154,7 @@ export function createHardLinks(rootFd: number, folders: Folders, rules: OtherRu
             closeFd(fd);
           }
         } catch (error) {
-          const code = errnoOf(error);
-          if (code === "EPERM" || code === "ENOTSUP") onShortfall(path, "inode flag");
+          if (isNotPossible(error)) onShortfall(path, "inode flag");
           else onProblem(path, error);
         }
       }

@@ -5,7 +5,7 @@ import { readXattrsFd } from "../platform/extended-attributes.ts";
 import { truncateFd } from "../platform/file-data.ts";
 import type { FileStat } from "../platform/file-stat.ts";
 import { closeFd } from "../platform/open.ts";
-import { statAtIfExists } from "../platform/stat.ts";
+import { statAtIfExists, statFd } from "../platform/stat.ts";
 import type { OnShortfall } from "./attributes.ts";
 import { type ContentContext, failureOfError, type FileFailure, type RestorableFile } from "./content-context.ts";
 import { hasSameTime, mayOverwrite } from "./existing.ts";
@@ -25,8 +25,8 @@ import { EXTENT_WORDS, type Outcome, OUTCOME, type RangesTask, type TaskDone } f
 type BlobBatches = AsyncIterable<readonly ContentBlob[]>;
 
 /** Where a large file is cut into tasks, if a frame ends there, and where in any case. */
-const RANGE_BYTES = 8 * 1024 * 1024;
-const LARGEST_RANGE_BYTES = 16 * 1024 * 1024;
+const RANGE_BYTES = 4 * 1024 * 1024;
+const LARGEST_RANGE_BYTES = 8 * 1024 * 1024;
 
 /** Files of more data than this are shared out between the workers. */
 export const SMALL_FILE_BYTES = 8 * 1024 * 1024;
@@ -120,7 +120,7 @@ async function keepExisting(
   if (fd === undefined) return undefined;
   try {
     if (!trusted && !(await hasLargeContent(context, entry, fd, content()))) return undefined;
-    const settled = settleAttributes(place, fd, existing, setup, setup.dryRun, onShortfall);
+    const settled = settleAttributes(place, fd, setup, setup.dryRun, onShortfall);
     if (settled === "must be made anew") return undefined;
     return settled === "unchanged" ? OUTCOME.unchanged : OUTCOME.touched;
   } finally {
@@ -145,11 +145,11 @@ async function updateInPlace(
     const { changed, damage } = await runRanges(context, entry, fd, "update", content());
     if (damage !== undefined) throw damage;
     if (sameHoles && !changed) {
-      return settleAttributes(place, fd, existing, context.setup, false, onShortfall) === "unchanged"
+      return settleAttributes(place, fd, context.setup, false, onShortfall) === "unchanged"
         ? OUTCOME.unchanged
         : OUTCOME.touched;
     }
-    finishAttributes(fd, place, { stat: existing, xattrs: readXattrsFd(fd) }, context.setup, onShortfall);
+    finishAttributes(fd, place, { stat: statFd(fd), xattrs: readXattrsFd(fd) }, context.setup, onShortfall);
     return OUTCOME.replaced;
   } finally {
     closeFd(fd);

@@ -1,5 +1,4 @@
 /** Restores what has no content: symbolic links, devices, FIFOs and sockets. */
-import { errnoOf } from "../errors.ts";
 import type { FileEntry, DirectoryEntry, TreeEntry } from "../format/tree.ts";
 import { readXattrsAt } from "../platform/extended-attributes.ts";
 import type { FileStat } from "../platform/file-stat.ts";
@@ -7,7 +6,14 @@ import { makeNodeAt, makeSymlinkAt, renameAt, unlinkAt } from "../platform/make.
 import type { RawPath } from "../platform/raw-path.ts";
 import { readLinkAt } from "../platform/read-link.ts";
 import { statAtIfExists } from "../platform/stat.ts";
-import { applyAttributes, hasAttributes, type OnShortfall, type OwnerPolicy } from "./attributes.ts";
+import {
+  applyAttributes,
+  hasAttributes,
+  isNotPossible,
+  type OnShortfall,
+  type OwnerPolicy,
+  type Shortfall,
+} from "./attributes.ts";
 import { mayOverwrite, needsWholeFiles, type Overwrite } from "./existing.ts";
 import type { Folder } from "./folders.ts";
 import { removeAt } from "./remove.ts";
@@ -73,8 +79,11 @@ function makeNew(
   const name = direct ? entry.name : temporaryName(entry.name);
   const leftOver = direct ? undefined : statAtIfExists(folderFd, name);
   if (leftOver !== undefined) removeAt(folderFd, name, leftOver, { recursive: false });
-  if (!make(folderFd, name, entry)) {
-    onShortfall("device");
+  try {
+    make(folderFd, name, entry);
+  } catch (error) {
+    if (!isNotPossible(error)) throw error;
+    onShortfall(shortfallOf(entry));
     return false;
   }
   try {
@@ -87,26 +96,22 @@ function makeNew(
   return true;
 }
 
-/** False where this user may make no such device. */
-function make(folderFd: number, name: RawPath, entry: OtherEntry): boolean {
+function make(folderFd: number, name: RawPath, entry: OtherEntry): void {
   switch (entry.type) {
     case "symlink":
-      makeSymlinkAt(entry.target, folderFd, name);
-      return true;
+      return makeSymlinkAt(entry.target, folderFd, name);
     case "fifo":
     case "socket":
-      makeNodeAt(folderFd, name, entry.type, 0o600);
-      return true;
+      return makeNodeAt(folderFd, name, entry.type, 0o600);
     case "char":
     case "block":
-      try {
-        makeNodeAt(folderFd, name, entry.type, 0o600, entry.major, entry.minor);
-        return true;
-      } catch (error) {
-        if (errnoOf(error) !== "EPERM") throw error;
-        return false;
-      }
+      return makeNodeAt(folderFd, name, entry.type, 0o600, entry.major, entry.minor);
   }
+}
+
+function shortfallOf(entry: OtherEntry): Shortfall {
+  if (entry.type === "symlink") return "symbolic link";
+  return entry.type === "char" || entry.type === "block" ? "device" : "FIFO or socket";
 }
 
 function apply(

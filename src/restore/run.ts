@@ -64,7 +64,7 @@ const HOPELESS: ReadonlyMap<string, string> = new Map([
 ]);
 
 const LARGE_FILES_AT_ONCE = 2;
-const BYTES_UNDER_WAY = 24 * 1024 * 1024;
+const BYTES_UNDER_WAY = 16 * 1024 * 1024;
 const MOST_WORKERS = 8;
 
 const ACTIONS: Readonly<Record<Exclude<Outcome, typeof OUTCOME.failed>, Exclude<RestoreAction, "deleted">>> = {
@@ -124,7 +124,7 @@ export function createRun(options: RestoreOptions, target: Target): Run {
   });
   const context = createContext(options, rules, folders, progress, stop);
   const small: SmallFiles = createSmallFiles(context);
-  const links: HardLinks = createHardLinks(target.fd, folders, rules);
+  const links: HardLinks = createHardLinks(target.fd, folders, rules, shortfalls.add);
   const largeFiles = new Set<Promise<void>>();
 
   function report(where: RawPath, error: unknown): void {
@@ -164,7 +164,8 @@ export function createRun(options: RestoreOptions, target: Target): Run {
           if (work !== undefined) await stoppingAll(work);
         }
       }
-      if (deleteExtra && folder.state === "open" && !folder.isNew) removeExtra(folder, names);
+      // When all is done: until then files under temporary names may be there.
+      if (deleteExtra) folder.lastStep = () => removeExtra(folder, names);
     } catch (error) {
       checkGoingOn();
       // It cannot be listed further. What is beyond that in the target is not deleted, as it may be in the snapshot.
@@ -316,6 +317,7 @@ export function createRun(options: RestoreOptions, target: Target): Run {
 
   /** Removes what is selected and not in the snapshot. */
   function removeExtra(folder: Folder, names: ReadonlySet<string>): void {
+    if (folder.isNew) return;
     // Listed through a descriptor of its own, which starts at the beginning.
     const fd = openBeneath(target.fd, folder.path, OPEN.READ | OPEN.DIRECTORY);
     try {
@@ -360,7 +362,7 @@ export function createRun(options: RestoreOptions, target: Target): Run {
     }
     await drain();
     checkGoingOn();
-    if (!dryRun) links.finish(report, shortfalls.add);
+    if (!dryRun) links.finish(report);
     if (options.verify !== true) return;
     await verifyFiles(options, {
       rootFd: target.fd,

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { chmodSync, existsSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, readdirSync, utimesSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { test } from "node:test";
 import { DamagedError, UsageError } from "../../src/errors.ts";
@@ -105,4 +105,19 @@ test("deleting in / takes patterns", async (t) => {
   const place = await restoredPlace(t);
   await assert.rejects(place.restore({ target: "/", deleteExtra: true }), UsageError);
   await assert.rejects(place.restore({ target: "/tmp/..", deleteExtra: true }), UsageError);
+});
+
+test("files that are just being written under temporary names are not taken for extra ones; left-over ones are", async (t) => {
+  const place = await restoredPlace(t);
+  for (let file = 0; file < 500; file++) writeFileSync(path.join(place.source, `f${file}`), `content ${file}`);
+  await place.save();
+  for (let file = 0; file < 500; file++) {
+    writeFileSync(place.in(`f${file}`), "older");
+    utimesSync(place.in(`f${file}`), 1, 1);
+  }
+  writeFileSync(place.in(".holdfast-restore-0123456789abcdef"), "half of something");
+  const result = await place.restore({ overwrite: "if-newer", deleteExtra: true });
+  assert.deepEqual(result.told, []);
+  assert.equal(result.updated, 500);
+  assert.equal(result.deleted, 1);
 });

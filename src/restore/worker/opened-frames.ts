@@ -20,7 +20,7 @@ interface OpenedFrame {
   readonly blobs: FrameBlobs;
 }
 
-const HELD_BYTES = 8 * 1024 * 1024;
+const HELD_BYTES = 4 * 1024 * 1024;
 
 export function createOpenedFrames(repositoryId: Uint8Array, dataKey: Uint8Array): OpenedFrames {
   const hash = createKeyedHash(dataKey);

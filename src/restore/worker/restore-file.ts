@@ -61,7 +61,7 @@ function keepExisting(
   try {
     const trusted = setup.overwrite === "if-changed" && hasSameTime(entry, existing);
     if (!trusted && !hasContent(frames, fd, entry)) return undefined;
-    const settled = settleAttributes(file, fd, existing, setup, setup.dryRun, onShortfall);
+    const settled = settleAttributes(file, fd, setup, setup.dryRun, onShortfall);
     if (settled === "must be made anew") return undefined;
     return settled === "unchanged" ? OUTCOME.unchanged : OUTCOME.touched;
   } finally {

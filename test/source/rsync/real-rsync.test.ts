@@ -157,48 +157,52 @@ function fileBasis(file: string): Basis {
   };
 }
 
-test("files that change between being listed and being sent come as they are then, or are named", { skip }, async (t) => {
-  const folder = temporaryFolder(t);
-  const at = (name: string): string => path.join(folder, name);
-  for (const name of ["grows", "shrinks", "goes", "becomes-folder", "becomes-link", "stays"]) {
-    writeFileSync(at(name), scrambledBytes(name, 50_000));
-  }
-  const source = await openRsyncSource({ remote: undefined, paths: [folder], onProblem: () => undefined });
-  appendFileSync(at("grows"), "more");
-  truncateSync(at("shrinks"), 10);
-  for (const name of ["goes", "becomes-folder", "becomes-link"]) rmSync(at(name));
-  mkdirSync(at("becomes-folder"));
-  symlinkSync("/etc/passwd", at("becomes-link"));
+test(
+  "files that change between being listed and being sent come as they are then, or are named",
+  { skip },
+  async (t) => {
+    const folder = temporaryFolder(t);
+    const at = (name: string): string => path.join(folder, name);
+    for (const name of ["grows", "shrinks", "goes", "becomes-folder", "becomes-link", "stays"]) {
+      writeFileSync(at(name), scrambledBytes(name, 50_000));
+    }
+    const source = await openRsyncSource({ remote: undefined, paths: [folder], onProblem: () => undefined });
+    appendFileSync(at("grows"), "more");
+    truncateSync(at("shrinks"), 10);
+    for (const name of ["goes", "becomes-folder", "becomes-link"]) rmSync(at(name));
+    mkdirSync(at("becomes-folder"));
+    symlinkSync("/etc/passwd", at("becomes-link"));
 
-  const sizes = new Map<string, number>();
-  const unreadable = new Map<string, string>();
-  for await (const batch of source.entries()) {
-    for (const { entry, content } of batch.flatMap((each) =>
-      each.stat.type === "file" ? [{ entry: each, content: source.content(each) }] : [],
-    )) {
-      if (content.kind !== "stream") continue;
-      try {
-        let sizeBytes = 0;
-        for await (const piece of content.pieces()) sizeBytes += piece.length;
-        sizes.set(entry.name, sizeBytes);
-      } catch (error) {
-        assert.ok(error instanceof FileUnreadableError);
-        unreadable.set(entry.name, error.message);
+    const sizes = new Map<string, number>();
+    const unreadable = new Map<string, string>();
+    for await (const batch of source.entries()) {
+      for (const { entry, content } of batch.flatMap((each) =>
+        each.stat.type === "file" ? [{ entry: each, content: source.content(each) }] : [],
+      )) {
+        if (content.kind !== "stream") continue;
+        try {
+          let sizeBytes = 0;
+          for await (const piece of content.pieces()) sizeBytes += piece.length;
+          sizes.set(entry.name, sizeBytes);
+        } catch (error) {
+          assert.ok(error instanceof FileUnreadableError);
+          unreadable.set(entry.name, error.message);
+        }
       }
     }
-  }
-  await source.close();
-  assert.deepEqual(
-    [...sizes],
-    [
-      ["grows", 50_004],
-      ["shrinks", 10],
-      ["stays", 50_000],
-    ],
-  );
-  assert.deepEqual([...unreadable.keys()], ["becomes-folder", "becomes-link", "goes"]);
-  assert.match(unreadable.get("goes") ?? "", /vanished|went away/);
-});
+    await source.close();
+    assert.deepEqual(
+      [...sizes],
+      [
+        ["grows", 50_004],
+        ["shrinks", 10],
+        ["stays", 50_000],
+      ],
+    );
+    assert.deepEqual([...unreadable.keys()], ["becomes-folder", "becomes-link", "goes"]);
+    assert.match(unreadable.get("goes") ?? "", /vanished|went away/);
+  },
+);
 
 test("an image of 200 MiB with 1 % of its blocks changed costs no more bytes than rsync's own", { skip }, async (t) => {
   const folder = temporaryFolder(t);
