@@ -51,18 +51,30 @@ export interface SecondTry {
 
 export function createSecondTry(reader: FrameReader): SecondTry {
   const lostPacks = new Map<string, string>();
+  let unknownStayUnknown = false;
 
-  function packOf(blob: ContentBlob): string {
-    return reader.frame(reader.locate(blob.id).frame).pack.name.latin1Slice();
+  /** Undefined where no index that is loaded knows the blob. */
+  function packOf(blob: ContentBlob): string | undefined {
+    try {
+      return reader.frame(reader.locate(blob.id).frame).pack.name.latin1Slice();
+    } catch (error) {
+      if (!(error instanceof DamagedError)) throw error;
+      return undefined;
+    }
   }
 
   return {
     async read(blob) {
+      const pack = packOf(blob);
+      const lost = pack === undefined ? undefined : lostPacks.get(pack);
+      if (lost !== undefined) return { message: lost };
+      if (pack === undefined && unknownStayUnknown)
+        return { message: "it is in no index, and in no pack that is there" };
       try {
-        const lost = lostPacks.get(packOf(blob));
-        return lost === undefined ? await reader.readData(blob.id) : { message: lost };
+        return await reader.readData(blob.id);
       } catch (error) {
-        if (error instanceof ObjectMissingError) lostPacks.set(packOf(blob), error.message);
+        if (pack === undefined) unknownStayUnknown = true;
+        else if (error instanceof ObjectMissingError) lostPacks.set(pack, error.message);
         return { message: messageOf(error) };
       }
     },

@@ -1,4 +1,4 @@
-import { messageOf, ObjectMissingError } from "../errors.ts";
+import { DamagedError, messageOf, ObjectMissingError } from "../errors.ts";
 import { packObjectName } from "../format/pack.ts";
 import type { BlobId } from "../format/tree.ts";
 import type { BlobLocation, FrameReader } from "../repository/frame-reader.ts";
@@ -8,7 +8,7 @@ import type { PostedFrame, PostedFrames } from "./worker/messages.ts";
 
 /** Reads frames for workers as they lie in storage, neighbours in one go. */
 export interface FrameFetcher {
-  /** Throws `DamagedError` where no index knows the blob. */
+  /** Where a blob lies; in frame `UNKNOWN_FRAME` where no index that is loaded knows it. */
   locate(id: BlobId): BlobLocation;
   /** Sealed bytes of a frame. */
   sealedBytes(frame: number): number;
@@ -23,6 +23,8 @@ export interface FetchedFrames {
   readonly transfer: readonly ArrayBuffer[];
 }
 
+export const UNKNOWN_FRAME = -1;
+
 /** Reading on over a gap is cheaper than another request. */
 const LARGEST_GAP_BYTES = 64 * 1024;
 const LARGEST_READ_BYTES = 8 * 1024 * 1024;
@@ -35,17 +37,6 @@ interface Located {
 export function createFrameFetcher(reader: FrameReader, storage: Storage): FrameFetcher {
   // A pack that is gone is not asked for again with each of its frames.
   const missingPacks = new Map<string, string>();
-  // In memory of their own: posting a view of Node's pool would copy the pool.
-  const keys = new Map<Buffer, Uint8Array>();
-
-  function keyOf(origin: Buffer): Uint8Array {
-    let key = keys.get(origin);
-    if (key === undefined) {
-      key = Uint8Array.from(reader.keyOf(origin).export());
-      keys.set(origin, key);
-    }
-    return key;
-  }
 
   async function readRun(run: readonly Located[], frames: PostedFrame[], chunks: Uint8Array[]): Promise<void> {
     const first = run[0].row;
@@ -61,7 +52,7 @@ export function createFrameFetcher(reader: FrameReader, storage: Storage): Frame
         frames[place] = {
           kind: "sealed",
           name: row.origin.latin1Slice() + String(row.number),
-          key: keyOf(row.origin),
+          key: reader.keyOf(row.origin),
           chunk,
           offset: row.offset - first.offset,
           length: row.length,
@@ -75,12 +66,23 @@ export function createFrameFetcher(reader: FrameReader, storage: Storage): Frame
   }
 
   return {
-    locate: (id) => reader.locate(id),
-    sealedBytes: (frame) => reader.frame(frame).length,
+    locate(id) {
+      try {
+        return reader.locate(id);
+      } catch (error) {
+        if (!(error instanceof DamagedError)) throw error;
+        return { frame: UNKNOWN_FRAME, place: 0 };
+      }
+    },
+    sealedBytes: (frame) => (frame === UNKNOWN_FRAME ? 0 : reader.frame(frame).length),
     async fetch(wanted) {
       const chunks: Uint8Array[] = [];
       const frames: PostedFrame[] = Array.from({ length: wanted.length });
-      const located = wanted.map((frame, place) => ({ place, row: reader.frame(frame) }));
+      const located: Located[] = [];
+      for (const [place, frame] of wanted.entries()) {
+        if (frame === UNKNOWN_FRAME) frames[place] = { kind: "unreadable", message: "it is in no index" };
+        else located.push({ place, row: reader.frame(frame) });
+      }
       await Promise.all(runsOf(located).map((run) => readRun(run, frames, chunks)));
       return { posted: { chunks, frames }, transfer: chunks.map(ownMemory) };
     },

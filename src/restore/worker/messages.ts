@@ -1,3 +1,4 @@
+import type { KeyObject } from "node:crypto";
 import type { OwnerPolicy, Shortfall } from "../attributes.ts";
 import type { Overwrite } from "../existing.ts";
 import type { RawPath } from "../../platform/raw-path.ts";
@@ -94,7 +95,7 @@ export interface SealedFrame {
   readonly kind: "sealed";
   /** The frame's name: origin and number. */
   readonly name: string;
-  readonly key: Uint8Array;
+  readonly key: KeyObject;
   readonly chunk: number;
   readonly offset: number;
   readonly length: number;

@@ -1,3 +1,4 @@
+import type { KeyObject } from "node:crypto";
 import { createKeyedHash } from "../../crypto/keyed-hash.ts";
 import { DamagedError } from "../../errors.ts";
 import { openFrame, parseFrameBlobs, type FrameBlobs } from "../../format/frame.ts";
@@ -28,7 +29,7 @@ export function createOpenedFrames(repositoryId: Uint8Array, dataKey: Uint8Array
   let heldBytes = 0;
   let dropped: Buffer[] = [];
 
-  function openSealed(name: string, key: Uint8Array, record: Uint8Array): OpenedFrame {
+  function openSealed(name: string, key: KeyObject, record: Uint8Array): OpenedFrame {
     const known = held.get(name);
     if (known !== undefined) {
       held.delete(name);
