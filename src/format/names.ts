@@ -47,3 +47,11 @@ export function parseObjectName(name: string): ObjectName | undefined {
       return short ? undefined : { kind: "condemned", id };
   }
 }
+
+/** Ids of runs: all notes of one run have names that begin with it. */
+export const RUN_ID = /^[0-9a-f]{16}$/;
+
+/** Which run a note under `running/` is of. */
+export function runOfNote(name: string): string {
+  return name.slice(PREFIXES.running.length, PREFIXES.running.length + 16);
+}

@@ -30,6 +30,10 @@ test("config, condemned and running have the bytes that the format says, and com
   const [a, b] = CONDEMNED.packs;
   assert.equal(encodeCondemned(CONDEMNED).toString(), `{"packs":["${a}","${b}"],"time":"2026-11-20T10:11:12.131Z"}`);
   assert.deepEqual(decodeCondemned(encodeCondemned(CONDEMNED)), CONDEMNED);
+  const waiting = { ...CONDEMNED, runs: ["0123456789abcdef"] };
+  assert.match(encodeCondemned(waiting).toString(), /"time":"[^"]*","runs":\["0123456789abcdef"\]\}$/);
+  assert.deepEqual(decodeCondemned(encodeCondemned(waiting)), waiting);
+  assert.throws(() => decodeCondemned(encodeCondemned({ ...CONDEMNED, runs: ["x"] })), DamagedError);
   assert.equal(
     encodeRunning(RUNNING).toString(),
     '{"host":"tower","process":4711,"started":"2026-11-20T10:11:12.131Z","what":"backup"}\n',

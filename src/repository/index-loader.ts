@@ -1,6 +1,6 @@
 import { sha256Hex } from "../crypto/keyed-hash.ts";
 import { DamagedError, ObjectMissingError } from "../errors.ts";
-import { decodeCondemned } from "../format/condemned.ts";
+import { type Condemned, decodeCondemned } from "../format/condemned.ts";
 import { type BlobSection, decodeIndex, type DecodedIndex, openBlobSection, packOf } from "../format/index-object.ts";
 import { parseObjectName, PREFIXES } from "../format/names.ts";
 import { openBlobList, parsePackObjectName, readDirectory } from "../format/pack.ts";
@@ -22,7 +22,12 @@ export interface LoadedIndex {
   /** Packs that pruning is about to delete, in hex. Looked at only with `forWriting`. */
   readonly condemned: ReadonlySet<string>;
   /** The objects that name those packs. */
-  readonly condemnedLists: readonly string[];
+  readonly condemnedLists: readonly CondemnedList[];
+}
+
+/** An object under `condemned/`. */
+export interface CondemnedList extends Condemned {
+  readonly name: string;
 }
 
 export interface LoadedObject {
@@ -71,10 +76,8 @@ interface FirstPass {
 
 async function loadOnce(repository: Repository, options: LoadOptions): Promise<LoadedIndex> {
   const { storage } = repository;
-  const condemnedLists = options.forWriting
-    ? await readCondemnedLists(repository)
-    : new Map<string, readonly string[]>();
-  const condemned = new Set([...condemnedLists.values()].flat());
+  const condemnedLists = options.forWriting ? await readCondemnedLists(repository) : [];
+  const condemned = new Set(condemnedLists.flatMap(({ packs }) => packs));
   const listed: ListedIndex[] = [];
   for await (const object of storage.list(PREFIXES.index)) {
     if (parseObjectName(object.name) !== undefined) listed.push(object);
@@ -123,7 +126,7 @@ async function loadOnce(repository: Repository, options: LoadOptions): Promise<L
       }
     });
   }
-  return { frames, blobs, objects, unlisted, missingPacks, condemned, condemnedLists: [...condemnedLists.keys()] };
+  return { frames, blobs, objects, unlisted, missingPacks, condemned, condemnedLists };
 }
 
 function withOwnBytes<T extends { readonly origin: Uint8Array }>(frame: T): T & { readonly origin: Buffer } {
@@ -218,19 +221,18 @@ export async function listPacks(repository: Pick<Repository, "storage">): Promis
 
 /** All packs that pruning has condemned so far. */
 export async function readCondemned(repository: Repository): Promise<Set<string>> {
-  return new Set([...(await readCondemnedLists(repository)).values()].flat());
+  return new Set((await readCondemnedLists(repository)).flatMap(({ packs }) => packs));
 }
 
-/** The packs that each object under `condemned/` names. */
-async function readCondemnedLists(repository: Repository): Promise<Map<string, readonly string[]>> {
-  const lists = new Map<string, readonly string[]>();
+async function readCondemnedLists(repository: Repository): Promise<CondemnedList[]> {
+  const lists = new Map<string, CondemnedList>();
   let isWhole = false;
   for (let attempt = 1; !isWhole && attempt <= ATTEMPTS; attempt++) {
     isWhole = true;
     for await (const { name } of repository.storage.list(PREFIXES.condemned)) {
       if (parseObjectName(name) === undefined || lists.has(name)) continue;
       try {
-        lists.set(name, decodeCondemned(await repository.storage.get(name), name).packs);
+        lists.set(name, { name, ...decodeCondemned(await repository.storage.get(name), name) });
       } catch (error) {
         if (!(error instanceof ObjectMissingError)) throw error;
         // Pruning has done with it, or put another in its place, which may have come too late for this listing.
@@ -238,7 +240,7 @@ async function readCondemnedLists(repository: Repository): Promise<Map<string, r
       }
     }
   }
-  return lists;
+  return [...lists.values()];
 }
 
 /** Directories of the packs that no index lists, but for those that are to be `left`. `check` tells of damaged ones. */

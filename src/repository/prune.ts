@@ -1,18 +1,18 @@
 import { checksum16, sha256Hex } from "../crypto/keyed-hash.ts";
 import { DamagedError } from "../errors.ts";
-import { encodeCondemned } from "../format/condemned.ts";
+import { type Condemned, encodeCondemned } from "../format/condemned.ts";
 import { PREFIXES } from "../format/names.ts";
 import { type FrameName, packObjectName } from "../format/pack.ts";
 import type { FrameTable } from "./frame-table.ts";
-import type { Running } from "../format/running.ts";
+import type { Storage } from "../storage/storage.ts";
 import { indexesToMerge, keepingPacks, rewriteIndexes } from "./index-compaction.ts";
-import { loadIndex, type LoadedIndex, readPackBlobs } from "./index-loader.ts";
+import { type CondemnedList, loadIndex, type LoadedIndex, readPackBlobs } from "./index-loader.ts";
 import { createIndexWriter } from "./index-writer.ts";
 import { layAnew } from "./lay-anew.ts";
 import { findLiveFrames } from "./live-frames.ts";
 import { createPackWriter, PACK_TARGET_BYTES } from "./pack-writer.ts";
 import type { Repository } from "./repository.ts";
-import { isDiscFull, listRunning, notePruning } from "./running.ts";
+import { isDiscFull, listRunning, type LiveRun, notePruning } from "./running.ts";
 import { listSnapshots, type SnapshotRecord } from "./snapshots.ts";
 
 /**
@@ -119,7 +119,8 @@ async function pruneNoted(repository: Repository, options: PruneOptions): Promis
     copiedBytes: repack.reduce((sum, pack) => sum + pack.liveBytes, 0),
     damagedSnapshots: missing,
   };
-  const garbage = [...unused, ...repack];
+  const candidates = [...unused, ...repack];
+  const garbage = missing.size === 0 ? candidates : await sparePacksNotFullyListed(repository, frames, candidates);
   const garbageBytes = garbage.reduce((sum, pack) => sum + pack.sizeBytes, 0);
   if (options.dryRun === true) {
     const freedBytes = garbageBytes - plan.copiedBytes;
@@ -127,19 +128,18 @@ async function pruneNoted(repository: Repository, options: PruneOptions): Promis
   }
 
   if (repack.length > 0) step(`writing ${repack.length} packs anew`);
-  const added = await copyLiveFrames(repository, loaded, live, repack, options.signal);
+  const added = await copyLiveFrames(repository, loaded, live, garbage, options.signal);
   const sizes = new Map(Array.from(frames.packs, (pack) => [pack.name.toString("hex"), pack.sizeBytes]));
-  const condemned = new Map([...loaded.condemned].map((name) => [name, sizes.get(name) ?? 0]));
-  for (const pack of garbage) condemned.set(pack.name, pack.sizeBytes);
-  step(`deleting ${condemned.size} packs`);
-  const isListed = garbage.every((pack) => loaded.condemned.has(pack.name));
-  const all = { packs: condemned, lists: loaded.condemnedLists, isListed };
-  const outcome = await deletePacks(repository, all, added, snapshots, laidAnew);
+  const fresh = garbage.filter((pack) => !loaded.condemned.has(pack.name));
+  const packsToDelete = fresh.length + loaded.condemned.size;
+  if (packsToDelete > 0) step(`deleting ${packsToDelete} packs`);
+  const deletion = { repository, added, knownSnapshots: new Set(snapshots), laidAnew };
+  const outcome = await deletePacks(deletion, loaded.condemnedLists, fresh);
   return {
     ...plan,
     deletedPacks: outcome.deleted.length,
-    freedBytes: outcome.deleted.reduce((sum, name) => sum + (condemned.get(name) ?? 0), 0) - plan.copiedBytes,
-    waitingPacks: outcome.waiting.length,
+    freedBytes: outcome.deleted.reduce((sum, name) => sum + (sizes.get(name) ?? 0), 0) - plan.copiedBytes,
+    waitingPacks: outcome.waiting.reduce((sum, { packs }) => sum + packs.length, 0),
     waitingFor: outcome.waitingFor,
   };
 }
@@ -221,29 +221,66 @@ function choosePacksToRepack(uses: readonly PackUse[], allowedUnusedBytes: numbe
   return [...chosen];
 }
 
-/** Copies sealed frames into new packs, and lists those. Gives the names of the new packs. */
+/**
+ * Where snapshots need frames that seem to be nowhere, indexes may be wrong. Then only those packs go of which they say all
+ * that the pack itself does.
+ */
+async function sparePacksNotFullyListed(
+  repository: Repository,
+  frames: FrameTable,
+  packs: readonly PackUse[],
+): Promise<readonly PackUse[]> {
+  const listed: PackUse[] = [];
+  for (const pack of packs) {
+    try {
+      const { frames: stored } = await readPackBlobs(repository, pack.name, pack.sizeBytes);
+      const isListed = stored.every(({ origin, number }) => frames.find(Buffer.from(origin), number) >= 0);
+      if (isListed) listed.push(pack);
+    } catch (error) {
+      if (!(error instanceof DamagedError)) throw error;
+    }
+  }
+  return listed;
+}
+
+/**
+ * Copies the live frames of `garbage` as they are into new packs, and lists those. Gives the names of the new packs, none
+ * of which is among the garbage: a prune that broke off may have left the same copies.
+ */
 async function copyLiveFrames(
   repository: Repository,
-  { frames, unlisted }: LoadedIndex,
+  { frames, unlisted, condemned }: LoadedIndex,
   live: Uint8Array,
-  packs: readonly PackUse[],
+  garbage: readonly PackUse[],
   signal: AbortSignal | undefined,
 ): Promise<Set<string>> {
   const { storage, ring } = repository;
+  const going = new Set([...condemned, ...garbage.map(({ name }) => name)]);
   const added = new Set<string>();
   const indexes = createIndexWriter(repository);
   for (const pack of unlisted) {
     if (pack.frames.some((frame) => live[frames.find(Buffer.from(frame.origin), frame.number)] === 1))
       await indexes.add(pack);
   }
-  const writer = createPackWriter(storage, ring.repositoryId, (pack) => {
-    added.add(pack.name.toString("hex"));
-    return indexes.add(pack);
-  });
-  for (const { name, index, sizeBytes } of packs) {
+  const writer = createPackWriter(
+    storage,
+    ring.repositoryId,
+    (pack) => {
+      added.add(pack.name.toString("hex"));
+      return indexes.add(pack);
+    },
+    (name) => going.has(name),
+  );
+  for (const { name, index, sizeBytes, liveBytes } of garbage) {
+    if (liveBytes === 0) continue;
     signal?.throwIfAborted();
-    const { firstFrame } = frames.packs[index];
+    const { firstFrame, frames: count } = frames.packs[index];
     const { frames: stored } = await readPackBlobs(repository, name, sizeBytes);
+    if (stored.length !== count) {
+      throw new DamagedError(`an index says something else of pack ${name.slice(0, 16)}… than the pack itself`, {
+        hint: 'nothing was deleted; run "holdfast repair index"',
+      });
+    }
     for (const [place, frame] of stored.entries()) {
       if (live[firstFrame + place] !== 1) continue;
       const { offset, length, ...rest } = frame;
@@ -262,92 +299,106 @@ async function copyLiveFrames(
   return added;
 }
 
+/** What stays the same for all steps of deleting. */
 interface Deletion {
+  readonly repository: Repository;
+  /** Packs that this prune has stored. */
+  readonly added: ReadonlySet<string>;
+  /** Snapshots that were looked at when it was decided what is garbage, */
+  readonly knownSnapshots: ReadonlySet<SnapshotRecord>;
+  /** and frames that these do not need any more, as others stand for them. */
+  readonly laidAnew: readonly FrameName<Uint8Array>[];
+}
+
+interface Outcome {
   readonly deleted: readonly string[];
-  readonly waiting: readonly string[];
+  readonly waiting: readonly CondemnedList[];
   readonly waitingFor: readonly string[];
 }
 
-interface Garbage {
-  /** Names and sizes of packs that are to be deleted. */
-  readonly packs: ReadonlyMap<string, number>;
-  /** Objects under `condemned/` that name such packs, and no others. */
-  readonly lists: readonly string[];
-  /** Whether those name all of them. */
-  readonly isListed: boolean;
-}
-
+/** Condemns what is `fresh` garbage, and deletes what was condemned, as far as nobody may count on it any more. */
 async function deletePacks(
-  repository: Repository,
-  garbage: Garbage,
-  added: ReadonlySet<string>,
-  knownSnapshots: readonly SnapshotRecord[],
-  laidAnew: readonly FrameName<Uint8Array>[],
-): Promise<Deletion> {
-  const deleteNow = (listed: Garbage): Promise<Deletion> =>
-    deleteCondemned(repository, listed, added, knownSnapshots, laidAnew);
-  const condemned = await condemn(repository, garbage);
-  if (condemned !== undefined) return deleteNow(condemned);
+  deletion: Deletion,
+  lists: readonly CondemnedList[],
+  fresh: readonly PackUse[],
+): Promise<Outcome> {
+  if (fresh.length === 0) return deleteCondemned(deletion, lists);
+  const { storage } = deletion.repository;
+  const packs = fresh.map(({ name }) => name);
+  const list = await storeListIfThereIsRoom(storage, packs);
+  if (list !== undefined) return deleteCondemned(deletion, [...lists, list]);
   // A full disc has no room for the list, and to make room is what pruning is for. So one pack goes first, with a list as
   // short as can be, or without: who begins to save meanwhile could hardly store so much as a note of it.
-  const [largest, ...rest] = [...garbage.packs].sort(([, a], [, b]) => b - a);
-  const first: Garbage = { packs: new Map([largest]), lists: [], isListed: false };
-  const outcome = await deleteNow((await condemn(repository, first)) ?? first);
+  const [largest, ...rest] = fresh.toSorted((a, b) => b.sizeBytes - a.sizeBytes);
+  const short = (await storeListIfThereIsRoom(storage, [largest.name])) ?? { ...newList([largest.name]), name: "" };
+  const outcome = await deleteCondemned(deletion, [...lists, short]);
   if (outcome.deleted.length === 0 || rest.length === 0) return outcome;
-  const others = await deletePacks(repository, { ...garbage, packs: new Map(rest) }, added, knownSnapshots, laidAnew);
+  const others = await deletePacks(deletion, outcome.waiting, rest);
   return { ...others, deleted: [...outcome.deleted, ...others.deleted] };
 }
 
-async function deleteCondemned(
-  repository: Repository,
-  { packs: condemned, lists }: Garbage,
-  added: ReadonlySet<string>,
-  knownSnapshots: readonly SnapshotRecord[],
-  laidAnew: readonly FrameName<Uint8Array>[],
-): Promise<Deletion> {
+async function deleteCondemned(deletion: Deletion, lists: readonly CondemnedList[]): Promise<Outcome> {
+  const { repository, added } = deletion;
   const { storage } = repository;
   const running = await removeNotesLeftBehind(repository);
+  const alive = new Set(running.map(({ run }) => run));
   // With the condemnation durable, whoever starts now will see it; whoever has ended has left a snapshot to be seen here.
   const loaded = await loadIndex(repository, LOAD_OPTIONS);
-  const snapshots = await listSnapshots(repository, undefined, knownSnapshots);
-  const { live } = findLiveFrames(
-    loaded.frames,
-    snapshots.filter((snapshot) => knownSnapshots.includes(snapshot)),
-    numbersOf(loaded.frames, laidAnew),
-  );
-  // Of a snapshot that nobody has looked into, all that it names is needed as it is.
-  const fresh = snapshots.filter((snapshot) => !knownSnapshots.includes(snapshot));
-  findLiveFrames(loaded.frames, fresh).live.forEach((isLive, frame) => {
-    if (isLive === 1) live[frame] = 1;
-  });
-  const needed = new Set<string>();
-  live.forEach((isLive, frame) => {
-    if (isLive !== 1) return;
-    const copies = [frame, ...loaded.frames.copiesOf(frame)].map((copy) =>
-      loaded.frames.packOf(copy).name.toString("hex"),
-    );
-    // One copy that stays is enough. Another prune, if there is one after all, may be about to delete others than we are.
-    if (copies.every((pack) => condemned.has(pack) || loaded.condemned.has(pack)))
-      copies.forEach((pack) => needed.add(pack));
-  });
-  const doomed = [...condemned.keys()].filter((name) => !needed.has(name));
-  if (running.length > 0) {
-    if (doomed.length < condemned.size) await replaceLists(repository, doomed, lists);
-    const waitingFor = running.map((note) => `${note.what} on ${note.host} (process ${note.process})`);
-    return { deleted: [], waiting: doomed, waitingFor };
-  }
+  const needed = await findNeededPacks(deletion, loaded, new Set(lists.flatMap(({ packs }) => packs)));
 
-  await dropFromIndexes(repository, loaded, new Set(doomed), added);
+  /** Only those who were writing when it was condemned may count on a pack. */
+  const isDue = ({ runs }: CondemnedList): boolean =>
+    runs === undefined ? alive.size === 0 : !runs.some((run) => alive.has(run));
+  const due = lists.filter(isDue);
+  const waiting: CondemnedList[] = [];
+  for (const list of lists) {
+    if (isDue(list)) continue;
+    const packs = list.packs.filter((pack) => !needed.has(pack));
+    const isAsItWas = list.runs !== undefined && packs.length === list.packs.length;
+    waiting.push(...(isAsItWas ? [list] : await replaceList(storage, list, packs, list.runs ?? [...alive])));
+  }
+  const doomed = [...new Set(due.flatMap(({ packs }) => packs))].filter((pack) => !needed.has(pack));
+  if (doomed.length > 0 || alive.size === 0) await dropFromIndexes(repository, loaded, new Set(doomed), added);
   for (const name of doomed) await storage.delete(packObjectName(name));
-  for (const name of lists) await storage.delete(name);
-  return { deleted: doomed, waiting: [], waitingFor: [] };
+  for (const { name } of due) if (name !== "") await storage.delete(name);
+  const waitsFor = new Set(waiting.flatMap(({ runs = [] }) => runs));
+  const notes = running.filter(({ run }) => waitsFor.has(run));
+  const waitingFor = notes.map((note) => `${note.what} on ${note.host} (process ${note.process})`);
+  return { deleted: doomed, waiting, waitingFor };
+}
+
+/** Of condemned packs, those that snapshots need after all. */
+async function findNeededPacks(
+  { repository, knownSnapshots, laidAnew }: Deletion,
+  loaded: LoadedIndex,
+  condemned: ReadonlySet<string>,
+): Promise<Set<string>> {
+  const { frames } = loaded;
+  const snapshots = await listSnapshots(repository, undefined, [...knownSnapshots]);
+  const known = snapshots.filter((snapshot) => knownSnapshots.has(snapshot));
+  // Of a snapshot that nobody has looked into, all that it names is needed as it is.
+  const fresh = snapshots.filter((snapshot) => !knownSnapshots.has(snapshot));
+  const lives = [findLiveFrames(frames, known, numbersOf(frames, laidAnew)).live, findLiveFrames(frames, fresh).live];
+  const names = frames.packs.map(({ name }) => name.toString("hex"));
+  // Another prune, if there is one after all, may be about to delete others than we are.
+  const isGoing = names.map((name) => condemned.has(name) || loaded.condemned.has(name));
+  const needed = new Set<string>();
+  for (const live of lives) {
+    live.forEach((isLive, frame) => {
+      if (isLive !== 1 || !isGoing[frames.packIndexOf(frame)]) return;
+      const packs = [frame, ...frames.copiesOf(frame)].map((copy) => frames.packIndexOf(copy));
+      // One copy that stays is enough.
+      if (packs.every((pack) => isGoing[pack])) for (const pack of packs) needed.add(names[pack]);
+    });
+  }
+  return needed;
 }
 
 /**
  * Whoever is writing, once all notes are gone whose writers are. It looks again after each removal: a writer that was taken
  * for dead renews its note, and then either sees that its old one is gone, or is seen here.
  */
-async function removeNotesLeftBehind({ storage }: Repository): Promise<readonly Running[]> {
+async function removeNotesLeftBehind({ storage }: Repository): Promise<readonly LiveRun[]> {
   for (;;) {
     const { running, leftBehind } = await listRunning(storage);
     if (leftBehind.length === 0) return running;
@@ -355,33 +406,43 @@ async function removeNotesLeftBehind({ storage }: Repository): Promise<readonly 
   }
 }
 
-/** Stores the list of all garbage in place of the lists there were. Undefined where the disc is too full for that. */
-async function condemn(repository: Repository, garbage: Garbage): Promise<Garbage | undefined> {
-  const { packs, lists, isListed } = garbage;
-  if (isListed || packs.size === 0) return garbage;
+function newList(packs: readonly string[], runs?: readonly string[]): Condemned {
+  return { packs: packs.toSorted(), time: new Date().toISOString(), runs };
+}
+
+async function storeList(storage: Storage, list: Condemned): Promise<CondemnedList> {
+  const bytes = encodeCondemned(list);
+  const name = PREFIXES.condemned + sha256Hex(bytes);
+  await storage.put(name, [bytes]);
+  return { ...list, name };
+}
+
+/** Undefined where the disc is too full for it. */
+async function storeListIfThereIsRoom(storage: Storage, packs: readonly string[]): Promise<CondemnedList | undefined> {
   try {
-    return { packs, lists: await replaceLists(repository, [...packs.keys()], lists), isListed: true };
+    return await storeList(storage, newList(packs));
   } catch (error) {
     if (isDiscFull(error)) return undefined;
     throw error;
   }
 }
 
-/** Stores a list of these packs, and then deletes the lists there were. Gives the new one's name, if there is any need of it. */
-async function replaceLists(
-  { storage }: Repository,
+/** Stores what a list is to say from now on, if anything, and then deletes it. */
+async function replaceList(
+  storage: Storage,
+  list: CondemnedList,
   packs: readonly string[],
-  lists: readonly string[],
-): Promise<readonly string[]> {
-  const replaced: string[] = [];
-  if (packs.length > 0) {
-    const bytes = encodeCondemned({ packs: packs.toSorted(), time: new Date().toISOString() });
-    const name = PREFIXES.condemned + sha256Hex(bytes);
-    await storage.put(name, [bytes]);
-    replaced.push(name);
+  runs: readonly string[],
+): Promise<CondemnedList[]> {
+  try {
+    const replaced = packs.length === 0 ? [] : [await storeList(storage, { ...list, packs, runs })];
+    if (list.name !== "") await storage.delete(list.name);
+    return replaced;
+  } catch (error) {
+    if (!isDiscFull(error)) throw error;
+    // It waits until nobody is writing.
+    return list.name === "" ? [] : [list];
   }
-  for (const name of lists) if (!replaced.includes(name)) await storage.delete(name);
-  return replaced;
 }
 
 async function dropFromIndexes(

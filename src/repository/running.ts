@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { hostname } from "node:os";
 import { DamagedError, errnoOf, LockedError, ObjectMissingError, StorageError } from "../errors.ts";
-import { parseObjectName, PREFIXES } from "../format/names.ts";
+import { parseObjectName, PREFIXES, runOfNote } from "../format/names.ts";
 import { decodeRunning, encodeRunning, type Running } from "../format/running.ts";
 import type { Storage } from "../storage/storage.ts";
 
@@ -32,7 +32,8 @@ const PRUNE_NOTE = `${PREFIXES.running}${"0".repeat(32)}`;
 /** Notes that a writer is at work, until `remove`. Renewed now and then, so that it does not look left behind. */
 export async function noteRunning(storage: Storage, what: string): Promise<RunningNote> {
   const started = new Date().toISOString();
-  let name = await putNote(storage, what, started);
+  const run = randomBytes(8).toString("hex");
+  let name = await putNote(storage, run, what, started);
   let wasAlwaysThere = true;
   let renewing: Promise<void> = Promise.resolve();
   const timer = setInterval(() => {
@@ -42,7 +43,7 @@ export async function noteRunning(storage: Storage, what: string): Promise<Runni
 
   async function renew(): Promise<void> {
     const before = name;
-    name = await putNote(storage, what, started);
+    name = await putNote(storage, run, what, started);
     // Looked at with the new one durable: pruning looks again for notes after it has removed one.
     wasAlwaysThere &&= (await storage.stat(before)) !== undefined;
     await storage.delete(before);
@@ -64,8 +65,8 @@ export async function noteRunning(storage: Storage, what: string): Promise<Runni
   };
 }
 
-async function putNote(storage: Storage, what: string, started: string): Promise<string> {
-  const name = PREFIXES.running + randomBytes(16).toString("hex");
+async function putNote(storage: Storage, run: string, what: string, started: string): Promise<string> {
+  const name = PREFIXES.running + run + randomBytes(8).toString("hex");
   await storage.put(name, [encodeRunning({ host: hostname(), process: process.pid, started, what })]);
   return name;
 }
@@ -112,16 +113,21 @@ export function isDiscFull(error: unknown): boolean {
   return code === "ENOSPC" || code === "EDQUOT";
 }
 
+export interface LiveRun extends Running {
+  /** Equal for all notes of a run. */
+  readonly run: string;
+}
+
 export interface Runs {
   /** Whoever is writing at the moment, but for pruning. */
-  readonly running: readonly Running[];
+  readonly running: readonly LiveRun[];
   /** Notes whose writers are gone. */
   readonly leftBehind: readonly string[];
 }
 
 /** Sorts the notes that there are. Those of writers that live must not look old because this machine's clock is wrong. */
 export async function listRunning(storage: Storage): Promise<Runs> {
-  const running: Running[] = [];
+  const running: LiveRun[] = [];
   const leftBehind: string[] = [];
   // The storage's clock, where pruning has just left its note.
   const nowMs = (await storage.stat(PRUNE_NOTE))?.modifiedMs ?? Date.now();
@@ -130,7 +136,7 @@ export async function listRunning(storage: Storage): Promise<Runs> {
     const note = await readNote(storage, name);
     if (note === undefined) continue;
     if (isLeftBehind(note) || nowMs - modifiedMs > STALE_NOTE_MS) leftBehind.push(name);
-    else running.push(note);
+    else running.push({ ...note, run: runOfNote(name) });
   }
   return { running, leftBehind };
 }
