@@ -3,16 +3,31 @@ import { createKeyedHash } from "../crypto/keyed-hash.ts";
 import type { SigningKey } from "../crypto/signing.ts";
 import type { RawPath } from "../platform/raw-path.ts";
 import type { Compression } from "../repository/frame-writer.ts";
+import { messageOf } from "../errors.ts";
 import { openFrameReader } from "../repository/frame-reader.ts";
+import type { LoadedIndex } from "../repository/index-loader.ts";
 import { type Repository, writerKeys } from "../repository/repository.ts";
-import { listSnapshots, openSnapshot, readSnapshot, type SnapshotRecord } from "../repository/snapshots.ts";
+import {
+  listSnapshots,
+  openSnapshot,
+  readSnapshot,
+  SHORT_ID_LENGTH,
+  type SnapshotRecord,
+} from "../repository/snapshots.ts";
 import type { ReportProblem, Source } from "../source/source.ts";
 import { discardWrites } from "../storage/discarding.ts";
 import { backup, type BackupProgress, type BackupResult, type EntryChange } from "./backup.ts";
 import { openLocalDestination } from "./local-destination.ts";
 import { writeLogFromSnapshot } from "./known-from-snapshot.ts";
 import { openResumableLog } from "./resumable-log.ts";
-import { createWalkLog, openWalkLog, walkLogPath, type KnownEntries, type WalkLogWriter } from "./walk-log.ts";
+import {
+  createWalkLog,
+  givenUpOnFailure,
+  openWalkLog,
+  walkLogPath,
+  type KnownEntries,
+  type WalkLogWriter,
+} from "./walk-log.ts";
 import type { FileStat } from "../platform/file-stat.ts";
 
 /** A backup of a source into a repository at hand: finds what the last run knows, and goes on from there. */
@@ -43,6 +58,8 @@ export interface RepositoryBackupOptions {
   readonly workers?: number | undefined;
   readonly onProblem: ReportProblem;
   readonly onEntry?: ((path: RawPath, change: EntryChange, stat: FileStat) => void) | undefined;
+  /** Told of what makes this run or the next one slower than it could be. */
+  readonly onWarning?: ((message: string) => void) | undefined;
   /** Told once, before the first file is read, of the snapshot that this one is compared with. */
   readonly onParent?: ((parent: SnapshotRecord | undefined) => void) | undefined;
   readonly progress?: BackupProgress | undefined;
@@ -59,10 +76,8 @@ export async function backupToRepository(options: RepositoryBackupOptions): Prom
   const destination = await openLocalDestination(repository, { signingKey: options.signingKey, startedMs });
   const logPath =
     cacheDirectory && walkLogPath(cacheDirectory, repository.config.id.toString("hex"), group.toString("hex"));
-  const remembersNothing = logPath !== undefined && !existsSync(logPath);
-  if (remembersNothing && parent !== undefined && repository.ring.privateKey !== undefined && options.force !== true) {
-    const reader = await openFrameReader(repository, destination.index);
-    await writeLogFromSnapshot(logPath, reader, openSnapshot(repository, parent).sealed.root);
+  if (logPath !== undefined && parent !== undefined && options.force !== true && !existsSync(logPath)) {
+    await rememberParent(repository, logPath, parent, destination.index, options);
   }
   return backup({
     source: options.source,
@@ -87,14 +102,38 @@ export async function backupToRepository(options: RepositoryBackupOptions): Prom
   });
 }
 
+/** Makes a log of what the parent knows, where this machine has none. Where that cannot be, all is read again. */
+async function rememberParent(
+  repository: Repository,
+  logPath: string,
+  parent: SnapshotRecord,
+  index: LoadedIndex,
+  options: RepositoryBackupOptions,
+): Promise<void> {
+  if (repository.ring.privateKey === undefined) return;
+  try {
+    const reader = await openFrameReader(repository, index);
+    await writeLogFromSnapshot(logPath, reader, openSnapshot(repository, parent).sealed.root);
+  } catch (error) {
+    const id = parent.id.slice(0, SHORT_ID_LENGTH);
+    options.onWarning?.(`everything is read again: what snapshot ${id} holds is not to be had (${messageOf(error)})`);
+  }
+}
+
 function openLogs(
   logPath: string | undefined,
-  { force, dryRun, resumes }: RepositoryBackupOptions,
+  { force, dryRun, resumes, onWarning }: RepositoryBackupOptions,
 ): { readonly known: KnownEntries | undefined; readonly log: WalkLogWriter | undefined } {
   if (logPath === undefined) return { known: undefined, log: undefined };
-  if (resumes === true && dryRun !== true && force !== true) return openResumableLog(logPath);
+  const onFailure = (error: unknown): void =>
+    onWarning?.(`the next run will read everything again: ${logPath} cannot be written (${messageOf(error)})`);
+  if (resumes === true && dryRun !== true && force !== true) {
+    const { known, log } = openResumableLog(logPath);
+    return { known, log: givenUpOnFailure(log, onFailure) };
+  }
   const known = force === true ? undefined : openWalkLog(logPath);
-  return { known, log: dryRun === true ? undefined : createWalkLog(logPath, known) };
+  if (dryRun === true) return { known, log: undefined };
+  return { known, log: givenUpOnFailure(createWalkLog(logPath, known), onFailure) };
 }
 
 /** Equal for snapshots of the same host and paths, and tells nothing of them without the key. 16 bytes. */

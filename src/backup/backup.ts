@@ -7,6 +7,7 @@ import {
   decodeEntry,
   type DirectoryEntry,
   encodeEntry,
+  type Hole,
   type TreeEntry,
 } from "../format/tree.ts";
 import type { FileStat } from "../platform/file-stat.ts";
@@ -113,9 +114,9 @@ interface QueuedEntry {
   readonly change: EntryChange;
   /** What the last run knows, where all of it or the content is still the same. */
   readonly known: KnownEntry | undefined;
-  readonly read: ReadFile | undefined;
-  /** False for further names of an inode whose content is counted already. */
-  readonly countContent: boolean;
+  read: ReadFile | undefined;
+  /** False for further names of an inode, whose content was read, and is counted, by the first. */
+  isReadHere: boolean;
   readonly link: LinkGroup | undefined;
   readonly listedMs: number;
 }
@@ -141,7 +142,10 @@ export async function backup(options: BackupOptions): Promise<BackupResult> {
   const pool = createWorkerPool(
     { ...keys, blobs, compression: options.compression },
     options.workers ?? availableParallelism(),
-    (frame) => destination.store(frame),
+    async (frame) => {
+      destination.store(frame);
+      await destination.ready();
+    },
   );
   const reader = createFileReader(pool, source);
   const links = createHardLinks(keys.linkKey);
@@ -183,7 +187,7 @@ export async function backup(options: BackupOptions): Promise<BackupResult> {
     const usable =
       match !== undefined && match.same !== "nothing" && (entry.stat.type === "file" || match.same === "all");
     if (usable && hasContent(match)) {
-      queue.push({ entry, change: "unmodified", known: match, read: undefined, countContent: true, link, listedMs });
+      queue.push({ entry, change: "unmodified", known: match, read: undefined, isReadHere: true, link, listedMs });
       return;
     }
     const shared = link?.read;
@@ -194,7 +198,7 @@ export async function backup(options: BackupOptions): Promise<BackupResult> {
       if (link !== undefined) link.read = read;
     }
     const change = match === undefined ? "new" : "changed";
-    queue.push({ entry, change, known: undefined, read, countContent: shared === undefined, link, listedMs });
+    queue.push({ entry, change, known: undefined, read, isReadHere: shared === undefined, link, listedMs });
   }
 
   /** An unchanged entry's encoding, with the group that this run knows the inode by. */
@@ -212,6 +216,10 @@ export async function backup(options: BackupOptions): Promise<BackupResult> {
       if (queued.read !== undefined) {
         if (queued.read.fatal !== undefined) throw queued.read.fatal;
         if (queued.read.result === undefined) break;
+        if (!queued.isReadHere && isOfOtherInode(queued)) {
+          readByItsOwnName(queued);
+          break;
+        }
       }
       queueHead++;
       settle(queued);
@@ -223,6 +231,16 @@ export async function backup(options: BackupOptions): Promise<BackupResult> {
       queue.splice(0, queueHead);
       queueHead = 0;
     }
+  }
+
+  /** By the first name of an inode another file was read, which was put in its place meanwhile. */
+  function readByItsOwnName(queued: QueuedEntry): void {
+    const { link, read, entry } = queued;
+    // Perhaps the name before this one has been read by itself already.
+    const isReadAgain = link?.read !== undefined && link.read !== read;
+    queued.read = isReadAgain ? link.read : reader.read(entry);
+    queued.isReadHere = !isReadAgain;
+    if (link !== undefined) link.read = queued.read;
   }
 
   /** For logs that are kept although the run failed. */
@@ -260,7 +278,7 @@ export async function backup(options: BackupOptions): Promise<BackupResult> {
   /** The encoding of a new or changed entry; undefined where it could not be read. */
   function encodeChanged(queued: QueuedEntry): EncodedEntry | undefined {
     const { entry, read, link } = queued;
-    const hardLink = link && links.idFor(link, entry.path);
+    const hardLink = link && !isOfOtherInode(queued) ? links.idFor(link, entry.path) : undefined;
     if (read === undefined) return encodeUnread(queued, hardLink);
     const { result } = read;
     if (result === undefined) throw new Error("an entry was settled before it was read");
@@ -271,7 +289,7 @@ export async function backup(options: BackupOptions): Promise<BackupResult> {
     }
     let stat = result.stat ?? entry.stat;
     if (result.changedWhileRead) report(entry.path, "read", new Error("it was changed while it was read"));
-    if (queued.countContent) {
+    if (queued.isReadHere) {
       added.bytes += result.newBytes;
       added.dataBlobs += result.newBlobs;
     }
@@ -280,16 +298,25 @@ export async function backup(options: BackupOptions): Promise<BackupResult> {
     const { holes } = result;
     let { xattrs } = result;
     if (xattrs === undefined) {
-      ({ xattrs } = source.details(entry));
       // Only reading a stream to its end tells how long it is.
       const parts = [...blobsOfFile, ...holes];
       stat = { ...stat, sizeBytes: parts.reduce((sum, part) => sum + part.lengthBytes, 0) };
+      if (!areWithin(holes, stat.sizeBytes)) {
+        report(entry.path, "read", new Error("its holes do not fit with what was read"));
+        return undefined;
+      }
+      try {
+        ({ xattrs } = source.details(entry));
+      } catch (error) {
+        report(entry.path, "read", error);
+        return undefined;
+      }
     }
     const content = listContent(blobsOfFile, storeTree);
     const parts = { name: entry.name, stat, xattrs, target: undefined, hardLink, ...content, holes };
-    const made = treeEntryOf(parts, source.owners);
+    const encoded = encode(entry.path, treeEntryOf(parts, source.owners));
     const listedIds = content.listed ? result.ids : NO_IDS;
-    return { encoded: encodeEntry(made), listedIds, stat, stable: !result.changedWhileRead };
+    return encoded && { encoded, listedIds, stat, stable: !result.changedWhileRead };
   }
 
   /** An entry whose content, if it has any, is known from before. */
@@ -308,7 +335,22 @@ export async function backup(options: BackupOptions): Promise<BackupResult> {
     const file = before === undefined ? undefined : decodeEntry(before.encoded);
     const { content, holes, listed = false } = file?.type === "file" ? file : { content: [], holes: [] };
     const made = treeEntryOf({ name, stat, hardLink, content, holes, listed, ...details }, source.owners);
-    return { encoded: encodeEntry(made), listedIds: before?.listedIds ?? NO_IDS, stat, stable: true };
+    const encoded = encode(path, made);
+    return encoded && { encoded, listedIds: before?.listedIds ?? NO_IDS, stat, stable: true };
+  }
+
+  /** As it stands in a tree; undefined for what no tree can hold. One odd file must not end the whole backup. */
+  function encode(path: RawPath, entry: TreeEntry): Buffer | undefined {
+    const problem = (error: unknown): void => report(path, "save", error);
+    const encoded = encodeOrReport(entry, problem);
+    if (encoded !== undefined && encoded.length <= MAXIMUM_ENTRY_BYTES) return encoded;
+    if (encoded !== undefined && entry.xattrs.length > 0) {
+      problem(new Error("it has more extended attributes than can be kept: it is saved without them"));
+      return encode(path, { ...entry, xattrs: [] });
+    }
+    if (encoded !== undefined) problem(new Error(`it takes ${encoded.length} bytes in its folder, which is too much`));
+    // A directory stands for all that is in it.
+    return entry.type === "directory" ? encodeEntry(plainDirectory(entry)) : undefined;
   }
 
   function count(queued: QueuedEntry, stat: FileStat): void {
@@ -346,7 +388,7 @@ export async function backup(options: BackupOptions): Promise<BackupResult> {
 
   signal?.addEventListener("abort", reader.wake);
   try {
-    for await (const batch of source.entries()) {
+    for await (const batch of untilAborted(source.entries(), signal)) {
       throwIfStopped();
       const listedMs = Date.now();
       for (const entry of batch) enqueue(entry, listedMs);
@@ -354,6 +396,7 @@ export async function backup(options: BackupOptions): Promise<BackupResult> {
       await destination.ready();
       await drainTo(QUEUE_ENTRIES);
     }
+    throwIfStopped();
     reader.dispatch();
     await drainTo(0);
     await pool.flush();
@@ -404,14 +447,79 @@ export async function backup(options: BackupOptions): Promise<BackupResult> {
       problems: progress.problems,
     };
   } catch (error) {
+    // Nothing more is to come from the workers when it is stored what has come.
+    await pool.close();
     noteWhatIsDone();
     log?.discard();
-    await destination.abandon();
+    // What is told is why it failed, not that what was saved of it could not be kept either.
+    await destination.abandon().catch(() => undefined);
     throw error;
   } finally {
     signal?.removeEventListener("abort", reader.wake);
     known?.close();
     await pool.close();
+  }
+}
+
+/** With all below a tree blob's limit, whatever stands beside it in the leaf. */
+const MAXIMUM_ENTRY_BYTES = 6 * 1024 * 1024;
+
+function encodeOrReport(entry: TreeEntry, report: (error: unknown) => void): Buffer | undefined {
+  try {
+    return encodeEntry(entry);
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    report(error);
+    return undefined;
+  }
+}
+
+/** A directory with nothing that a tree could not hold, but its name. */
+function plainDirectory({ name, tree }: DirectoryEntry): DirectoryEntry {
+  const attributes = { mode: 0o700, uid: 0, gid: 0, user: "", group: "", mtimeSeconds: 0, mtimeNanoseconds: 0 };
+  return { name, type: "directory", tree, ...attributes, inodeFlags: 0, xattrs: [], hardLink: undefined };
+}
+
+/** Whether what was read is of another inode than the one that was listed. */
+function isOfOtherInode({ entry, read }: QueuedEntry): boolean {
+  const result = read?.result;
+  if (result === undefined || "failure" in result || result.stat === undefined) return false;
+  const { inodeHigh, inodeLow, deviceMajor, deviceMinor } = result.stat;
+  const { stat } = entry;
+  return (
+    inodeLow !== stat.inodeLow ||
+    inodeHigh !== stat.inodeHigh ||
+    deviceMajor !== stat.deviceMajor ||
+    deviceMinor !== stat.deviceMinor
+  );
+}
+
+function areWithin(holes: readonly Hole[], sizeBytes: number): boolean {
+  let end = 0;
+  for (const { offset, lengthBytes } of holes) {
+    if (offset < end || lengthBytes <= 0) return false;
+    end = offset + lengthBytes;
+  }
+  return end <= sizeBytes;
+}
+
+/** Gives what comes until the signal says stop, and then ends even where nothing comes. */
+async function* untilAborted<Item>(items: AsyncIterable<Item>, signal: AbortSignal | undefined): AsyncGenerator<Item> {
+  const iterator = items[Symbol.asyncIterator]();
+  let stop = (): void => undefined;
+  const stopped = new Promise<undefined>((resolve) => (stop = () => resolve(undefined)));
+  signal?.addEventListener("abort", stop);
+  if (signal?.aborted === true) stop();
+  try {
+    for (;;) {
+      const next = await Promise.race([iterator.next(), stopped]);
+      if (next === undefined || next.done === true) return;
+      yield next.value;
+    }
+  } finally {
+    signal?.removeEventListener("abort", stop);
+    // Not waited for: whoever is asked may be waiting for something that never comes.
+    void iterator.return?.().catch(() => undefined);
   }
 }
 

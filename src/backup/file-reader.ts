@@ -1,7 +1,7 @@
-import { errnoOf, HoldfastError, messageOf } from "../errors.ts";
+import { errnoOf, messageOf } from "../errors.ts";
 import type { ExtendedAttribute, Hole } from "../format/tree.ts";
 import { readXattrsFd } from "../platform/extended-attributes.ts";
-import { dataHoles } from "../platform/file-data.ts";
+import { freeMemory } from "../platform/free-memory.ts";
 import { closeFd } from "../platform/open.ts";
 import { statFd } from "../platform/stat.ts";
 import {
@@ -15,7 +15,7 @@ import {
 import type { WorkerPool, WorkerStream } from "./worker-pool.ts";
 import { SMALL_FILE_BYTES } from "./worker/content-saver.ts";
 import { type FileResult, type FileSaved, type FileToRead, packFiles } from "./worker/messages.ts";
-import { dataRanges, isChanged, openForReading } from "./worker/save-file.ts";
+import { dataRanges, holesOf, isChanged, isSystemFailure, openForReading } from "./worker/save-file.ts";
 
 /** A file whose content is being read by a worker. */
 export interface ReadFile {
@@ -54,6 +54,8 @@ export function createFileReader(pool: WorkerPool, source: Source): FileReader {
   let streams: Promise<void> = Promise.resolve();
   let streamsUnderWay = 0;
   let contents: { bytes: Uint8Array; resolve(result: FileResult): void; reject(error: unknown): void }[] = [];
+  /** Where `contents` lie one after another: thousands of small buffers cost more than what is in them. */
+  let contentsBuffer = Buffer.alloc(0);
   let contentsBytes = 0;
 
   function settled(): void {
@@ -89,34 +91,37 @@ export function createFileReader(pool: WorkerPool, source: Source): FileReader {
   }
 
   async function readSegments(local: LocalFile, entry: SourceEntry): Promise<FileResult> {
-    const file: FileToRead = { rootFd: local.rootFd, path: local.path, stat: entry.stat };
     let fd: number;
     try {
       fd = openForReading(local.rootFd, local.path);
     } catch (error) {
       return failed("open", error);
     }
+    const underWay: Promise<void>[] = [];
     try {
       const { sizeBytes } = entry.stat;
-      const holes = entry.stat.allocatedBytes < sizeBytes ? dataHoles(fd, sizeBytes) : [];
+      const holes = holesOf(fd, entry.stat);
       const xattrs = readXattrsFd(fd);
       const parts: FileResult[] = [];
-      const underWay: Promise<void>[] = [];
       for (const [number, ranges] of segments(dataRanges(holes, sizeBytes)).entries()) {
         await pool.ready();
-        underWay.push(
-          pool.run({ task: "segment", file, ranges }).then(([result]) => {
-            parts[number] = result;
-          }),
-        );
+        const reading = pool.run({ task: "segment", fd, ranges }).then(([result]) => {
+          parts[number] = result;
+        });
+        // Whoever waits for all of them is told; if that is nobody, because waiting for room failed, nobody needs be.
+        reading.catch(() => undefined);
+        underWay.push(reading);
       }
       await Promise.all(underWay);
       const after = statFd(fd);
+      if (after.type !== "file") return failed("read", new Error("it is not a file any more"));
       return joinSegments(parts, holes, xattrs, isChanged(entry.stat, after) ? { ...after, sizeBytes } : undefined);
     } catch (error) {
-      if (error instanceof HoldfastError || errnoOf(error) === undefined) throw error;
+      if (!isSystemFailure(error)) throw error;
       return failed("read", error);
     } finally {
+      // While a worker reads from it, its number must not become another file's.
+      await Promise.allSettled(underWay);
       closeFd(fd);
     }
   }
@@ -154,16 +159,20 @@ export function createFileReader(pool: WorkerPool, source: Source): FileReader {
   }
 
   function saveTogether(pieces: readonly Uint8Array[], sizeBytes: number): Promise<FileResult> {
-    const bytes = new Uint8Array(sizeBytes);
-    let at = 0;
-    for (const piece of pieces) {
-      bytes.set(piece, at);
-      at += piece.length;
+    if (contentsBytes + sizeBytes > contentsBuffer.length) {
+      dispatchContents();
+      contentsBuffer = Buffer.allocUnsafeSlow(Math.max(BATCH_BYTES, sizeBytes));
     }
+    const start = contentsBytes;
+    for (const piece of pieces) {
+      contentsBuffer.set(piece, contentsBytes);
+      contentsBytes += piece.length;
+      freeMemory(piece);
+    }
+    const bytes = new Uint8Array(contentsBuffer.buffer, start, sizeBytes);
     return new Promise((resolve, reject) => {
       contents.push({ bytes, resolve, reject });
-      contentsBytes += sizeBytes;
-      if (contentsBytes >= BATCH_BYTES || contents.length >= BATCH_FILES) dispatchContents();
+      if (contents.length >= BATCH_FILES) dispatchContents();
     });
   }
 
@@ -171,6 +180,7 @@ export function createFileReader(pool: WorkerPool, source: Source): FileReader {
     if (contents.length === 0) return;
     const sent = contents;
     contents = [];
+    contentsBuffer = Buffer.alloc(0);
     contentsBytes = 0;
     pool.run({ task: "contents", contents: sent.map(({ bytes }) => bytes) }).then(
       (results) => results.forEach((result, index) => sent[index].resolve(result)),

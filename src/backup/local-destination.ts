@@ -36,7 +36,13 @@ export async function openLocalDestination(
   const { storage, ring } = repository;
   const keys = writerKeys(repository);
   const running = await noteRunning(storage, "backup");
-  const index = await loadIndex(repository, { forWriting: true });
+  let index: LoadedIndex;
+  try {
+    index = await loadIndex(repository, { forWriting: true });
+  } catch (error) {
+    await running.remove().catch(() => undefined);
+    throw error;
+  }
   const { frames } = index;
   const blobs = createSessionBlobs(index.blobs);
   const needed = new Uint8Array(frames.count());

@@ -1,4 +1,4 @@
-import { closeSync, mkdirSync, openSync, readSync, renameSync, rmSync, writeSync } from "node:fs";
+import { closeSync, fstatSync, mkdirSync, openSync, readSync, renameSync, rmSync, writeSync } from "node:fs";
 import { glob } from "node:fs/promises";
 import { dirname } from "node:path";
 import { constants, zstdCompressSync, zstdDecompressSync } from "node:zlib";
@@ -185,19 +185,21 @@ function openRecords(path: string): Records | undefined {
     return undefined;
   }
   const head = Buffer.alloc(BLOCK_HEAD_BYTES);
-  let open = readSync(fd, head, 0, MAGIC.length, null) === MAGIC.length && head.subarray(0, MAGIC.length).equals(MAGIC);
+  let open = readWhole(fd, head.subarray(0, MAGIC.length)) && head.subarray(0, MAGIC.length).equals(MAGIC);
   let block: Buffer = Buffer.alloc(0);
   let at = 0;
   let nextAt = 0;
 
   /** A damaged block ends the log: the rest is then read afresh. */
   function readBlock(): boolean {
-    if (!open || readSync(fd, head, 0, BLOCK_HEAD_BYTES, null) < BLOCK_HEAD_BYTES) return false;
+    if (!open || !readWhole(fd, head)) return false;
     const rawLength = head.readUInt32LE(0);
     const length = head.readUInt32LE(4);
     if (rawLength > MAXIMUM_BLOCK_BYTES || length > MAXIMUM_BLOCK_BYTES) return false;
+    // A damaged length must not cost memory.
+    if (length > fstatSync(fd).size) return false;
     const compressed = Buffer.allocUnsafe(length);
-    if (readSync(fd, compressed, 0, length, null) < length) return false;
+    if (!readWhole(fd, compressed)) return false;
     if (!checksum16(compressed).equals(head.subarray(8))) return false;
     try {
       block = zstdDecompressSync(compressed, { maxOutputLength: rawLength, chunkSize: Math.max(rawLength, 64) });
@@ -234,6 +236,15 @@ function openRecords(path: string): Records | undefined {
     },
     close: () => closeSync(fd),
   };
+}
+
+/** Fills a buffer from where the descriptor stands; false where the file ends before, or cannot be read. */
+function readWhole(fd: number, buffer: Buffer): boolean {
+  try {
+    return readSync(fd, buffer, 0, buffer.length, null) === buffer.length;
+  } catch {
+    return false;
+  }
 }
 
 export interface WalkRecord {
@@ -294,6 +305,35 @@ export function createWalkLog(path: string, known?: WalkLog): WalkLogWriter {
   };
 }
 
+/**
+ * A log that costs no backup: where it cannot be written (a full disc, a quota), that is told once, and it is given up. The
+ * next run then reads again what this one read.
+ */
+export function givenUpOnFailure(log: WalkLogWriter, onFailure: (error: unknown) => void): WalkLogWriter {
+  let isGivenUp = false;
+
+  function attempt(work: () => void): void {
+    if (isGivenUp) return;
+    try {
+      work();
+    } catch (error) {
+      isGivenUp = true;
+      onFailure(error);
+      try {
+        log.discard();
+      } catch {
+        // What could not be written can perhaps not be removed either.
+      }
+    }
+  }
+
+  return {
+    add: (record) => attempt(() => log.add(record)),
+    commit: () => attempt(() => log.commit()),
+    discard: () => attempt(() => log.discard()),
+  };
+}
+
 interface LogFile {
   add(record: WalkRecord): void;
   /** A whole record, as it stands in another log. */
@@ -331,6 +371,13 @@ function createLogFile(path: string): LogFile {
     if (length > block.length) block = Buffer.allocUnsafe(length + BLOCK_BYTES);
   }
 
+  let isOpen = true;
+
+  function close(): void {
+    if (isOpen) closeSync(fd);
+    isOpen = false;
+  }
+
   return {
     add({ depth, stat, encoded, listedIds, trust }) {
       const length = ENTRY + encoded.length + listedIds.length;
@@ -358,11 +405,11 @@ function createLogFile(path: string): LogFile {
     },
     commit() {
       writeBlock();
-      closeSync(fd);
+      close();
       renameSync(temporary, path);
     },
     discard() {
-      closeSync(fd);
+      close();
       rmSync(temporary, { force: true });
     },
   };

@@ -64,8 +64,16 @@ export async function stopEarlyWorkers(): Promise<void> {
   await Promise.all(early.splice(0).map((worker) => worker.terminate()));
 }
 
-/** Workers start when there is first something to do: a run that finds nothing changed needs none. */
-export function createWorkerPool(setup: WorkerSetup, size: number, onFrame: (frame: SealedFrame) => void): WorkerPool {
+/**
+ * Workers start when there is first something to do: a run that finds nothing changed needs none. `onFrame` resolves when
+ * more frames may come; where it rejects, everything stops.
+ */
+export function createWorkerPool(
+  setup: Omit<WorkerSetup, "framesUnderWay">,
+  size: number,
+  onFrame: (frame: SealedFrame) => Promise<void>,
+): WorkerPool {
+  const framesUnderWay = new Int32Array(new SharedArrayBuffer(4));
   let nextNumber = 1;
   let failure: { readonly error: unknown } | undefined;
   let wake: (() => void)[] = [];
@@ -78,12 +86,12 @@ export function createWorkerPool(setup: WorkerSetup, size: number, onFrame: (fra
 
   function startMember(): Member {
     const worker = early.pop() ?? startWorker();
-    worker.postMessage(setup);
+    worker.postMessage({ ...setup, framesUnderWay } satisfies WorkerSetup);
     const member: Member = { worker, waiting: new Map(), streaming: false, streamBytesAhead: 0 };
     worker.on("message", (message: WorkerReply) => {
       switch (message.reply) {
         case "frame":
-          onFrame(message.frame);
+          onFrame(message.frame).then(makeRoom, fail);
           return;
         case "piece-taken":
           member.streamBytesAhead -= message.bytes;
@@ -101,6 +109,11 @@ export function createWorkerPool(setup: WorkerSetup, size: number, onFrame: (fra
       if (code !== 0) fail(new Error(`a worker thread stopped with code ${code}`));
     });
     return member;
+  }
+
+  function makeRoom(): void {
+    Atomics.sub(framesUnderWay, 0, 1);
+    Atomics.notify(framesUnderWay, 0);
   }
 
   function fail(error: unknown): void {
@@ -141,7 +154,8 @@ export function createWorkerPool(setup: WorkerSetup, size: number, onFrame: (fra
   return {
     run(task) {
       const member = idlest(members());
-      const transfer = task.task === "contents" ? task.contents.map(({ buffer }) => buffer as ArrayBuffer) : [];
+      const transfer =
+        task.task === "contents" ? [...new Set(task.contents.map(({ buffer }) => buffer as ArrayBuffer))] : [];
       return answer(member, post(member, task, transfer));
     },
     openStream() {

@@ -14,7 +14,12 @@ export interface WorkerSetup {
   readonly chunkKey: Uint8Array;
   readonly blobs: SessionBlobs;
   readonly compression: Compression;
+  /** How many frames of all workers the main thread has not passed on yet: one shared number. */
+  readonly framesUnderWay: Int32Array<SharedArrayBuffer>;
 }
+
+/** A worker that has one more waits until there are fewer: where storage is slow, what was read must not pile up. */
+export const FRAMES_UNDER_WAY = 8;
 
 /** From the main thread to a worker. Every task but `stream-piece` is answered by one `TaskDone` of its number. */
 export type WorkerTask =
@@ -92,7 +97,8 @@ export interface ContentsTask {
 export interface SegmentTask {
   readonly task: "segment";
   readonly number: number;
-  readonly file: FileToRead;
+  /** The main thread's: descriptors are good in all threads, and so all read the same file, whatever its name is by now. */
+  readonly fd: number;
   readonly ranges: readonly { readonly offset: number; readonly lengthBytes: number }[];
 }
 

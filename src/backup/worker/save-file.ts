@@ -1,4 +1,4 @@
-import { errnoOf, messageOf } from "../../errors.ts";
+import { errnoOf, HoldfastError, messageOf } from "../../errors.ts";
 import type { ExtendedAttribute, Hole } from "../../format/tree.ts";
 import { readXattrsFd } from "../../platform/extended-attributes.ts";
 import type { FileStat } from "../../platform/file-stat.ts";
@@ -15,11 +15,14 @@ const READ_AGAIN_BYTES = 64 * 1024 * 1024;
 /** Reads one file whole. Whatever goes wrong is told in the result. */
 export function saveFile(saver: ContentSaver, file: FileToRead): FileResult {
   return withOpenFile(file, (fd) => {
-    const xattrs = readXattrsFd(fd);
     let before: ExpectedStat = file.stat;
     for (let attempt = 1; ; attempt++) {
       const { content, holes, sizeBytes } = saveContent(saver, fd, before);
+      // Each time anew, and before the look whether anything has changed: they change with the same time as content.
+      const xattrs = readXattrsFd(fd);
       const after = statFd(fd);
+      if (after.type !== "file")
+        return { failure: { during: "read", message: "it is not a file any more", code: undefined } };
       const changed = isChanged(before, after) || sizeBytes !== after.sizeBytes;
       if (changed && attempt === 1 && after.sizeBytes <= READ_AGAIN_BYTES) {
         before = after;
@@ -38,8 +41,8 @@ export function saveFile(saver: ContentSaver, file: FileToRead): FileResult {
 
 /** Reads a part of a large file; holes, attributes and changes are the main thread's to look at. */
 export function saveSegment(saver: ContentSaver, task: SegmentTask): FileResult {
-  return withOpenFile(task.file, (fd) => {
-    const { readBytes, ...content } = saver.saveRanges(fd, task.ranges);
+  return orFailure("read", () => {
+    const { readBytes, ...content } = saver.saveRanges(task.fd, task.ranges);
     const wanted = task.ranges.reduce((sum, range) => sum + range.lengthBytes, 0);
     return { ...content, holes: NO_HOLES, xattrs: NO_XATTRS, stat: undefined, changedWhileRead: readBytes < wanted };
   });
@@ -60,7 +63,7 @@ function saveContent(saver: ContentSaver, fd: number, stat: ExpectedStat): ReadC
     const content = saver.saveSmallFile(fd, stat.sizeBytes);
     if (content !== undefined) return { content, holes: NO_HOLES, sizeBytes: stat.sizeBytes };
   }
-  const holes = stat.allocatedBytes < stat.sizeBytes ? dataHoles(fd, stat.sizeBytes) : NO_HOLES;
+  const holes = holesOf(fd, stat);
   const ranges = dataRanges(holes, stat.sizeBytes);
   const { readBytes, ...content } = saver.saveRanges(fd, ranges);
   const expected = ranges.reduce((sum, range) => sum + range.lengthBytes, 0);
@@ -80,6 +83,23 @@ function endedEarly(holes: readonly Hole[], readBytes: number): { holes: readonl
     kept.push(hole);
   }
   return { holes: kept, sizeBytes: at + (readBytes - data) };
+}
+
+/** So many holes are kept of a file: a tree blob must have room for them. */
+const MAXIMUM_HOLES = 4096;
+
+/** The holes of an open file. Where there are very many, the smallest are taken for data, and read as the zeros they are. */
+export function holesOf(fd: number, stat: Pick<ExpectedStat, "sizeBytes" | "allocatedBytes">): readonly Hole[] {
+  if (stat.allocatedBytes >= stat.sizeBytes) return NO_HOLES;
+  return largestHoles(dataHoles(fd, stat.sizeBytes), MAXIMUM_HOLES);
+}
+
+/** The `count` largest, in the order in which they lie. */
+export function largestHoles(holes: readonly Hole[], count: number): readonly Hole[] {
+  if (holes.length <= count) return holes;
+  const bySize = holes.map((_, place) => place).sort((a, b) => holes[b].lengthBytes - holes[a].lengthBytes || a - b);
+  const kept = bySize.slice(0, count).sort((a, b) => a - b);
+  return kept.map((place) => holes[place]);
 }
 
 /** What lies between holes. */
@@ -116,16 +136,27 @@ export function openForReading(rootFd: number, path: RawPath): number {
 }
 
 function withOpenFile(file: FileToRead, use: (fd: number) => FileResult): FileResult {
-  let during = "open";
-  try {
+  return orFailure("open", () => {
     const fd = openForReading(file.rootFd, file.path);
-    during = "read";
     try {
-      return use(fd);
+      return orFailure("read", () => use(fd));
     } finally {
       closeFd(fd);
     }
+  });
+}
+
+function orFailure(during: string, work: () => FileResult): FileResult {
+  try {
+    return work();
   } catch (error) {
+    // After any other error a blob may be claimed and not stored, and other files would count on it.
+    if (!isSystemFailure(error)) throw error;
     return { failure: { during, message: messageOf(error), code: errnoOf(error) } };
   }
+}
+
+/** Whether the kernel would not do it: then it is this file that cannot be saved, and not the whole backup. */
+export function isSystemFailure(error: unknown): boolean {
+  return !(error instanceof HoldfastError) && /^E[A-Z0-9]+$/.test(errnoOf(error) ?? "");
 }

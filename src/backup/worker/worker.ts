@@ -3,6 +3,7 @@ import { parentPort } from "node:worker_threads";
 import { type ContentSaver, createContentSaver, type SavedContent } from "./content-saver.ts";
 import {
   type FileResult,
+  FRAMES_UNDER_WAY,
   packResults,
   unpackFiles,
   type WorkerReply,
@@ -17,11 +18,22 @@ if (port === null) throw new Error("this module is only good as a worker thread"
 // The first message says what all the others are about.
 port.once("message", (setup: WorkerSetup) => {
   const saver = createContentSaver(setup, (frame) => {
+    waitForRoom(setup.framesUnderWay);
     reply({ reply: "frame", frame }, [frame.record.buffer as ArrayBuffer]);
   });
   const handle = createTaskHandler(saver);
   port.on("message", handle);
 });
+
+/** Stands still while too many frames wait for storage. */
+function waitForRoom(framesUnderWay: Int32Array<SharedArrayBuffer>): void {
+  for (;;) {
+    const count = Atomics.load(framesUnderWay, 0);
+    if (count < FRAMES_UNDER_WAY) break;
+    Atomics.wait(framesUnderWay, 0, count);
+  }
+  Atomics.add(framesUnderWay, 0, 1);
+}
 
 function createTaskHandler(saver: ContentSaver): (task: WorkerTask) => void {
   let stream: ReturnType<ContentSaver["openStream"]> | undefined;
