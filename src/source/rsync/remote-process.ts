@@ -69,7 +69,7 @@ export function startProcess(words: readonly string[]): RemoteProcess {
     child.on("close", (exitCode) => resolve(exitCode ?? 125));
   });
   const remote: RemoteProcess = {
-    transport: { input: child.stdout, output: child.stdin },
+    transport: { input: child.stdout, output: child.stdin, chunksAreOurs: true },
     exited,
     complaints: () => complaints.toString("utf8").trim(),
     onComplaint: () => undefined,

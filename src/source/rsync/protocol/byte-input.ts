@@ -8,28 +8,51 @@ const LARGEST_UNIT_BYTES = 8 * 1024 * 1024;
 const HIGH_WATER_BYTES = 1024 * 1024;
 const LOW_WATER_BYTES = 256 * 1024;
 
+const SMALLEST_STORE_BYTES = 64 * 1024;
+
 /**
  * Bytes that have arrived and are to be decoded. Decoders are plain synchronous functions over a `Cursor`; where too
  * little has arrived, what they read is taken back, and they are called again when there is more.
+ *
+ * They lie in one stretch of memory that is used over and over, so that what comes by the gigabyte leaves no garbage.
  */
 export class ByteInput {
   readonly #cursor = new Cursor();
-  readonly #chunks: Buffer[] = [];
-  #queuedBytes = 0;
   #ending: { readonly error: unknown } | undefined;
   #wake: (() => void) | undefined;
   #full = false;
+  #arrivedBytes = 0;
+  /** `#arrivedBytes` when a decoder last came to the end. */
+  #seenBytes = 0;
   /** Called when the reader has caught up, after `isFull` was true. */
   onRoom: (() => void) | undefined;
-  /** Bytes that have been decoded or taken so far. */
-  totalBytes = 0;
 
-  push(chunk: Buffer): void {
+  /** Copies `chunk`. */
+  push(chunk: Uint8Array): void {
     if (chunk.length === 0) return;
-    this.#chunks.push(chunk);
-    this.#queuedBytes += chunk.length;
-    if (this.#queuedBytes > HIGH_WATER_BYTES) this.#full = true;
+    this.#makeRoom(chunk.length);
+    const cursor = this.#cursor;
+    cursor.bytes.set(chunk, cursor.end);
+    cursor.end += chunk.length;
+    this.#arrivedBytes += chunk.length;
+    if (cursor.remaining > HIGH_WATER_BYTES) this.#full = true;
     this.#wakeReader();
+  }
+
+  #makeRoom(length: number): void {
+    const cursor = this.#cursor;
+    if (cursor.end + length <= cursor.bytes.length) return;
+    const { bytes, at, end, remaining } = cursor;
+    // Moving is worth it only where it makes much room: then each byte is moved about once.
+    if ((remaining + length) * 2 <= bytes.length) {
+      bytes.copyWithin(0, at, end);
+    } else {
+      const needed = Math.max(SMALLEST_STORE_BYTES, (remaining + length) * 2);
+      cursor.bytes = Buffer.allocUnsafeSlow(2 ** Math.ceil(Math.log2(needed)));
+      bytes.copy(cursor.bytes, 0, at, end);
+    }
+    cursor.at = 0;
+    cursor.end = remaining;
   }
 
   /** No more will come: decoding what is still here works, and what goes beyond fails with `error`. */
@@ -44,23 +67,22 @@ export class ByteInput {
 
   /** Whether there is anything that has not been decoded yet. */
   get hasArrived(): boolean {
-    return this.#cursor.remaining > 0 || this.#chunks.length > 0;
+    return this.#cursor.remaining > 0;
   }
 
   /** The result of `decode`, or undefined if too little has arrived; then nothing has been consumed. */
   tryDecode<T>(decode: (cursor: Cursor) => T): T | undefined {
     const cursor = this.#cursor;
-    for (;;) {
-      const start = cursor.at;
-      try {
-        const result = decode(cursor);
-        this.totalBytes += cursor.at - start;
-        return result;
-      } catch (error) {
-        cursor.at = start;
-        if (!(error instanceof MoreBytesNeeded)) throw error;
-        if (!this.#append()) return undefined;
-      }
+    const start = cursor.at;
+    try {
+      const result = decode(cursor);
+      if (this.#full) this.#noteRoom();
+      return result;
+    } catch (error) {
+      cursor.at = start;
+      if (!(error instanceof MoreBytesNeeded)) throw error;
+      this.#needMore();
+      return undefined;
     }
   }
 
@@ -73,38 +95,32 @@ export class ByteInput {
     }
   }
 
-  /**
-   * Up to `maximum` bytes as they lie, without copying, or undefined if nothing has arrived. They are the taker's, who
-   * may even hand their memory to another thread if no other bytes lie in it.
-   */
+  /** A copy, in memory of its own, of up to `maximum` bytes, or undefined if nothing has arrived. */
   tryTake(maximum: number): Buffer | undefined {
     const cursor = this.#cursor;
-    if (cursor.remaining === 0 && !this.#append()) return undefined;
-    const taken = cursor.bytes.subarray(cursor.at, Math.min(cursor.at + maximum, cursor.bytes.length));
+    if (cursor.remaining === 0) {
+      this.#needMore();
+      return undefined;
+    }
+    const taken = Buffer.allocUnsafeSlow(Math.min(maximum, cursor.remaining));
+    cursor.bytes.copy(taken, 0, cursor.at, cursor.at + taken.length);
     cursor.at += taken.length;
-    this.totalBytes += taken.length;
-    if (cursor.remaining === 0) cursor.clear();
+    if (this.#full) this.#noteRoom();
     return taken;
   }
 
   /** Everything that has arrived and was not decoded, for who takes over the stream. */
-  takeAll(): Buffer[] {
-    const cursor = this.#cursor;
-    const all = [cursor.bytes.subarray(cursor.at), ...this.#chunks];
-    cursor.clear();
-    this.#chunks.length = 0;
-    this.#queuedBytes = 0;
-    this.#noteRoom();
-    return all.filter((chunk) => chunk.length > 0);
+  takeAll(): Buffer {
+    return this.tryTake(Infinity) ?? Buffer.alloc(0);
   }
 
   /** Resolves when more bytes have arrived than the last decoder saw; rejects when none will. */
   more(): Promise<void> {
-    if (this.#chunks.length > 0) return Promise.resolve();
+    if (this.#arrivedBytes > this.#seenBytes) return Promise.resolve();
     if (this.#ending !== undefined) return Promise.reject(this.#ending.error);
     return new Promise((resolve, reject) => {
       this.#wake = () => {
-        if (this.#chunks.length === 0 && this.#ending !== undefined) reject(this.#ending.error);
+        if (this.#arrivedBytes === this.#seenBytes && this.#ending !== undefined) reject(this.#ending.error);
         else resolve();
       };
     });
@@ -116,20 +132,21 @@ export class ByteInput {
     wake?.();
   }
 
-  #append(): boolean {
-    const next = this.#chunks.shift();
-    if (next === undefined) return false;
-    this.#queuedBytes -= next.length;
-    const cursor = this.#cursor;
-    if (cursor.remaining > LARGEST_UNIT_BYTES) throw new RsyncProtocolError("rsync protocol: one entry is too large");
-    cursor.bytes = cursor.remaining === 0 ? next : Buffer.concat([cursor.bytes.subarray(cursor.at), next]);
-    cursor.at = 0;
-    this.#noteRoom();
-    return true;
+  /** A decoder wants more than is here, however much that is. */
+  #needMore(): void {
+    if (this.#cursor.remaining > LARGEST_UNIT_BYTES) {
+      throw new RsyncProtocolError("rsync protocol: one entry is too large");
+    }
+    this.#seenBytes = this.#arrivedBytes;
+    this.#goOn();
   }
 
   #noteRoom(): void {
-    if (!this.#full || this.#queuedBytes >= LOW_WATER_BYTES) return;
+    if (this.#cursor.remaining < LOW_WATER_BYTES) this.#goOn();
+  }
+
+  #goOn(): void {
+    if (!this.#full) return;
     this.#full = false;
     this.onRoom?.();
   }

@@ -1,4 +1,5 @@
 import type { Readable, Writable } from "node:stream";
+import { freeMemory } from "../../../platform/free-memory.ts";
 import { ByteInput } from "./byte-input.ts";
 import { ByteOutput } from "./byte-output.ts";
 import { RSYNC_EXIT, RsyncFailedError, RsyncProtocolError, rsyncExitWords } from "./rsync-error.ts";
@@ -7,6 +8,8 @@ import { RSYNC_EXIT, RsyncFailedError, RsyncProtocolError, rsyncExitWords } from
 export interface Transport {
   readonly input: Readable;
   readonly output: Writable;
+  /** Whether each chunk of `input` is ours alone, as from a pipe, so that its memory can be given back. */
+  readonly chunksAreOurs?: boolean;
 }
 
 /** What a multiplexed message is (rsync.h, `enum msgcode`). */
@@ -110,7 +113,7 @@ export class Channel {
   /** From here on, what arrives is wrapped in messages. */
   multiplexInput(): void {
     this.#multiplexedIn = true;
-    for (const chunk of this.input.takeAll()) this.#demultiplex(chunk);
+    this.#demultiplex(this.input.takeAll());
   }
 
   /** From here on, what we send is wrapped in messages. `output` must be empty. */
@@ -219,6 +222,7 @@ export class Channel {
     } catch (error) {
       this.fail(error);
     }
+    if (this.#transport.chunksAreOurs === true) freeMemory(chunk);
     if (this.input.isFull) this.#transport.input.pause();
   }
 
@@ -236,7 +240,7 @@ export class Channel {
         at += part.length;
         this.#messageRest -= part.length;
         if (this.#messageTag === MESSAGE.data) this.input.push(part);
-        else this.#messageParts.push(part);
+        else this.#messageParts.push(Buffer.from(part));
       }
       if (this.#messageRest === 0) this.#endMessage();
     }

@@ -23,27 +23,24 @@ const EXTRA_BYTES = Uint8Array.from({ length: 64 }, (_, index) => {
  * run out it throws `MoreBytesNeeded`, so a decoder must not change anything before it has read all that it needs.
  */
 export class Cursor {
+  /** What has arrived and was not read lies from `at` to `end`. */
   bytes: Buffer = NOTHING;
   at = 0;
-
-  clear(): void {
-    this.bytes = NOTHING;
-    this.at = 0;
-  }
+  end = 0;
 
   get remaining(): number {
-    return this.bytes.length - this.at;
+    return this.end - this.at;
   }
 
   #need(length: number): number {
     const start = this.at;
-    if (start + length > this.bytes.length) throw MoreBytesNeeded.signal;
+    if (start + length > this.end) throw MoreBytesNeeded.signal;
     this.at = start + length;
     return start;
   }
 
   byte(): number {
-    if (this.at >= this.bytes.length) throw MoreBytesNeeded.signal;
+    if (this.at >= this.end) throw MoreBytesNeeded.signal;
     return this.bytes[this.at++];
   }
 

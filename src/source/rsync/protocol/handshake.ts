@@ -153,7 +153,7 @@ async function readRemoteProtocol(channel: Channel): Promise<number> {
   const first = await channel.input.decode((from) => from.copy(4));
   const protocol = first.readUInt32LE();
   if (protocol >= 20 && protocol <= HIGHEST_PLAUSIBLE_PROTOCOL) return protocol;
-  const text = [first, ...channel.input.takeAll()].map((part) => part.toString("latin1")).join("");
+  const text = Buffer.concat([first, channel.input.takeAll()]).toString("latin1");
   const shown = JSON.stringify(text.slice(0, 200).trimEnd());
   throw new RsyncProtocolError(`the other side does not speak rsync; it said ${shown}`, {
     hint: "the login there must print nothing (see .bashrc and .profile), and rsync must be installed",
