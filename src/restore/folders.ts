@@ -99,7 +99,7 @@ export function createFolders(
 
   function describe(folder: Folder, fd: number): void {
     const xattrs = readXattrsFd(fd);
-    if (!folder.isNew) folder.before = { stat: statFd(fd), xattrs };
+    if (!folder.isNew || folder === root) folder.before = { stat: statFd(fd), xattrs };
     folder.inheritsAcl = hasDefaultAcl(xattrs);
   }
 

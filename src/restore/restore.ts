@@ -1,8 +1,10 @@
 import { mkdirSync } from "node:fs";
 import path from "node:path";
 import { errnoOf, messageOf, StorageError, UsageError } from "../errors.ts";
+import { readXattrsFd, setXattrFd } from "../platform/extended-attributes.ts";
 import { closeFd, OPEN, openPath } from "../platform/open.ts";
 import { rawPathFromText } from "../platform/raw-path.ts";
+import { isNotPossible } from "./attributes.ts";
 import type { RestoreOptions, RestoreResult } from "./options.ts";
 import { createRun, type Target } from "./run.ts";
 
@@ -38,16 +40,34 @@ function checkOptions(options: RestoreOptions): void {
   }
 }
 
-function openTarget({ target, dryRun }: RestoreOptions): Target {
+/** On a target from when a restore makes it until it gets its attributes, which take this one away. */
+const UNFINISHED = { name: rawPathFromText("user.holdfast.unfinished"), value: Buffer.from("1") };
+
+function openTarget({ target, view, dryRun }: RestoreOptions): Target {
   const full = path.resolve(target);
   try {
     const isNew = dryRun !== true && mkdirSync(full, { recursive: true, mode: 0o700 }) !== undefined;
-    return { fd: openPath(rawPathFromText(full), OPEN.READ | OPEN.DIRECTORY), isNew };
+    const fd = openPath(rawPathFromText(full), OPEN.READ | OPEN.DIRECTORY);
+    return { fd, isNew, becomesCopy: view.top.name !== "" && (isNew ? markUnfinished(fd) : isUnfinished(fd)) };
   } catch (error) {
     const code = errnoOf(error);
-    if (dryRun === true && code === "ENOENT") return { fd: -1, isNew: true };
+    if (dryRun === true && code === "ENOENT") return { fd: -1, isNew: true, becomesCopy: false };
     if (code === "ENOTDIR" || code === "EEXIST")
       throw new UsageError(`the target ${target} is not a folder`, { cause: error });
     throw new StorageError(`the target ${target} cannot be used: ${messageOf(error)}`, { cause: error });
   }
+}
+
+function markUnfinished(fd: number): true {
+  try {
+    setXattrFd(fd, UNFINISHED);
+  } catch (error) {
+    // Without it a restore that goes on leaves the target's own attributes as they are.
+    if (!isNotPossible(error)) throw error;
+  }
+  return true;
+}
+
+function isUnfinished(fd: number): boolean {
+  return readXattrsFd(fd).some(({ name }) => name === UNFINISHED.name);
 }

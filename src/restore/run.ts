@@ -54,6 +54,11 @@ export interface Target {
   /** -1 in a dry run where there is no such folder. */
   readonly fd: number;
   readonly isNew: boolean;
+  /**
+   * Made by this restore, or by one that was broken off, for the folder that is restored into it, whose attributes it gets.
+   * The top of a whole snapshot has no name: it stands for the root of a machine, which the target does not become.
+   */
+  readonly becomesCopy: boolean;
 }
 
 /** Errors of the system that every further file would meet as well. */
@@ -113,9 +118,7 @@ export function createRun(options: RestoreOptions, target: Target): Run {
     removeFolders: deleteExtra,
     dryRun,
   };
-  // The target is a copy of the folder that is restored into it, if it was made for that. The top of a whole snapshot has
-  // no name: it stands for the root of a machine, which the target does not become.
-  const rootEntry = target.isNew && view.top.name !== "" ? view.top : undefined;
+  const rootEntry = target.becomesCopy ? view.top : undefined;
   const folders: Folders = createFolders(target.fd, target.isNew, rootEntry, {
     ...rules,
     onProblem: report,
