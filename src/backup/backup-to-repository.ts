@@ -55,6 +55,8 @@ export interface RepositoryBackupOptions {
   readonly cacheDirectory: string | undefined;
   /** Goes on where an interrupted run stopped, because getting the content again is dear. */
   readonly resumes?: boolean | undefined;
+  /** What the note in storage says that somebody is at; by default a backup. */
+  readonly noteAs?: string | undefined;
   readonly workers?: number | undefined;
   readonly onProblem: ReportProblem;
   readonly onEntry?: ((path: RawPath, change: EntryChange, stat: FileStat) => void) | undefined;
@@ -73,7 +75,11 @@ export async function backupToRepository(options: RepositoryBackupOptions): Prom
   const parent = await findParent(repository, group, options);
   options.onParent?.(parent);
   const startedMs = options.startedMs ?? Date.now();
-  const destination = await openLocalDestination(repository, { signingKey: options.signingKey, startedMs });
+  const destination = await openLocalDestination(repository, {
+    signingKey: options.signingKey,
+    startedMs,
+    noteAs: options.noteAs,
+  });
   const logPath =
     cacheDirectory && walkLogPath(cacheDirectory, repository.config.id.toString("hex"), group.toString("hex"));
   if (logPath !== undefined && parent !== undefined && options.force !== true && !existsSync(logPath)) {

@@ -27,6 +27,8 @@ export interface LocalDestinationOptions {
   readonly signingKey: SigningKey;
   /** When the run began: the snapshot's time. */
   readonly startedMs: number;
+  /** What the note in storage says that somebody is at. */
+  readonly noteAs?: string | undefined;
 }
 
 export async function openLocalDestination(
@@ -35,7 +37,7 @@ export async function openLocalDestination(
 ): Promise<Destination & { readonly index: LoadedIndex }> {
   const { storage, ring } = repository;
   const keys = writerKeys(repository);
-  const running = await noteRunning(storage, "backup");
+  const running = await noteRunning(storage, options.noteAs ?? "backup");
   let index: LoadedIndex;
   try {
     index = await loadIndex(repository, { forWriting: true });

@@ -19,6 +19,7 @@ import { dataFile } from "./data-folder.ts";
 import type { Database } from "./database/open.ts";
 import { checkName } from "./names.ts";
 import { DEFAULT_POLICY, DEFAULT_POLICY_NAME, savePolicy } from "./policies.ts";
+import { savePull, type PullSettings } from "./pulls.ts";
 import { findSettings, type FoundSettings, type SavedSettings } from "./saved-settings.ts";
 
 export interface AdoptionRequest {
@@ -143,7 +144,18 @@ async function recordSettings(
       // Another account has a host of this name: that one stays.
       .onConflict((conflict) => conflict.column("name").doNothing())
       .execute();
+    if (host.pull !== undefined) await recordPull(database, account, host.name, host.pull);
   }
+}
+
+async function recordPull(database: Database, account: Account, host: string, pull: PullSettings): Promise<void> {
+  const row = await database
+    .selectFrom("hosts")
+    .select("id")
+    .where("name", "=", host)
+    .where("account_id", "=", account.id)
+    .executeTakeFirst();
+  if (row !== undefined) await savePull(database, row.id, pull);
 }
 
 export interface RebuiltAccount {

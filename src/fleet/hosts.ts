@@ -6,6 +6,7 @@ import type { Database } from "./database/open.ts";
 import type { HostTable } from "./database/schema.ts";
 import { checkName } from "./names.ts";
 import { findPolicy } from "./policies.ts";
+import { pullOf, savePull, type PullSettings } from "./pulls.ts";
 
 export interface Host {
   readonly id: number;
@@ -19,6 +20,8 @@ export interface Host {
   readonly keys: HostKeys | undefined;
   /** Keys that somebody offered under this name; they count for nothing until an administrator approves them. */
   readonly offeredKeys: HostKeys | undefined;
+  /** How the server pulls from it; undefined where an agent brings its snapshots. */
+  readonly pull: PullSettings | undefined;
   readonly quota: Partial<Quota>;
   readonly usedBytes: number;
   readonly createdMs: number;
@@ -36,7 +39,9 @@ function hostQuery(database: Database) {
     .selectFrom("hosts")
     .innerJoin("accounts", "accounts.id", "hosts.account_id")
     .innerJoin("policies", "policies.id", "hosts.policy_id")
+    .leftJoin("pulls", "pulls.host_id", "hosts.id")
     .selectAll("hosts")
+    .select(["pulls.login", "pulls.port", "pulls.identity_file", "pulls.host_keys", "pulls.paths_from", "pulls.form"])
     .select(["accounts.name as account", "policies.name as policy"]);
 }
 
@@ -58,6 +63,7 @@ function hostOf(row: HostRow): Host {
       offeredSigningKey === null || offeredSshKey === null
         ? undefined
         : { signingKey: offeredSigningKey, sshKey: offeredSshKey },
+    pull: pullOf(row),
     quota: quotaOf(row),
     usedBytes: row.used_bytes,
     createdMs: row.created_ms,
@@ -81,6 +87,8 @@ export interface NewHost {
   readonly policy: string;
   readonly keyMode: Host["keyMode"];
   readonly quota: Partial<Quota>;
+  /** For a host that the server pulls from: it counts at once. */
+  readonly pull?: PullSettings | undefined;
 }
 
 export async function addHost(database: Database, wanted: NewHost, nowMs: number): Promise<Host> {
@@ -94,19 +102,23 @@ export async function addHost(database: Database, wanted: NewHost, nowMs: number
       hint: `to enrol it anew, let it run "holdfast agent setup" and then "holdfast host approve ${wanted.name}"`,
     });
   }
-  await database
-    .insertInto("hosts")
-    .values({
-      name: wanted.name,
-      account_id: account.id,
-      policy_id: policy.id,
-      state: "new",
-      key_mode: wanted.keyMode,
-      soft_quota_bytes: wanted.quota.softBytes ?? null,
-      hard_quota_bytes: wanted.quota.hardBytes ?? null,
-      created_ms: nowMs,
-    })
-    .execute();
+  const { pull } = wanted;
+  await database.transaction().execute(async (transaction) => {
+    const { insertId } = await transaction
+      .insertInto("hosts")
+      .values({
+        name: wanted.name,
+        account_id: account.id,
+        policy_id: policy.id,
+        state: pull === undefined ? "new" : "active",
+        key_mode: wanted.keyMode,
+        soft_quota_bytes: wanted.quota.softBytes ?? null,
+        hard_quota_bytes: wanted.quota.hardBytes ?? null,
+        created_ms: nowMs,
+      })
+      .executeTakeFirstOrThrow();
+    if (pull !== undefined) await savePull(transaction, Number(insertId), pull);
+  });
   return findHost(database, wanted.name);
 }
 
@@ -141,7 +153,7 @@ export async function editHost(database: Database, name: string, change: HostCha
 function stateWhen(host: Host, suspended: boolean): Host["state"] {
   if (suspended) return "suspended";
   if (host.state !== "suspended") return host.state;
-  return host.keys === undefined ? "new" : "active";
+  return host.keys === undefined && host.pull === undefined ? "new" : "active";
 }
 
 /** Forgets a host and its runs. Its snapshots stay where they are. */
@@ -159,6 +171,11 @@ export type EnrolmentState = "active" | "pending-approval";
  */
 export async function offerKeys(database: Database, name: string, keys: HostKeys): Promise<EnrolmentState> {
   const host = await findHost(database, name);
+  if (host.pull !== undefined) {
+    throw new UsageError(`the server pulls from the host "${name}": it needs no agent`, {
+      hint: `to save it by an agent from now on, remove it with "holdfast host remove ${name}" and add it again`,
+    });
+  }
   if (host.state === "suspended") {
     throw new HoldfastError(`the host "${name}" is suspended`, {
       hint: "an administrator of the server can change that",
@@ -188,7 +205,9 @@ export async function offerKeys(database: Database, name: string, keys: HostKeys
 /** Makes the offered keys the host's own. */
 export async function approveHost(database: Database, name: string): Promise<Host> {
   const host = await findHost(database, name);
-  if (host.offeredKeys !== undefined) await setKeys(database, host, host.offeredKeys);
+  if (host.pull !== undefined && host.state === "pending-approval") {
+    await database.updateTable("hosts").set({ state: "active" }).where("id", "=", host.id).execute();
+  } else if (host.offeredKeys !== undefined) await setKeys(database, host, host.offeredKeys);
   else if (host.state === "pending-approval" && host.keys !== undefined) await setKeys(database, host, host.keys);
   else throw new UsageError(`nothing of the host "${name}" waits for approval`);
   return findHost(database, name);

@@ -16,6 +16,13 @@ import { listHosts } from "./hosts.ts";
 import { listPolicies, policySettings } from "./policies.ts";
 
 const hostKeys = z.object({ signingKey: z.string(), sshKey: z.string() });
+const pull = z.object({
+  login: z.string(),
+  port: z.int(),
+  identityFile: z.string().optional(),
+  hostKeys: z.array(z.string()).readonly(),
+  pathsFrom: z.enum(["policy", "host"]),
+});
 const quota = z.object({ softBytes: z.number().optional(), hardBytes: z.number().optional() });
 
 const savedSettings = z.object({
@@ -31,6 +38,7 @@ const savedSettings = z.object({
       state: z.enum(["new", "pending-approval", "active", "suspended"]),
       keyMode: z.enum(["full", "write-only"]),
       keys: hostKeys.optional(),
+      pull: pull.optional(),
       quota,
       createdMs: z.number(),
     }),
@@ -69,6 +77,7 @@ async function currentSettings(database: Database, account: Account): Promise<Om
       state: host.state,
       keyMode: host.keyMode,
       ...(host.keys && { keys: host.keys }),
+      ...(host.pull && { pull: { ...host.pull, form: undefined } }),
       quota: host.quota,
       createdMs: host.createdMs,
     })),

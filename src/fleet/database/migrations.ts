@@ -117,6 +117,17 @@ const STEPS: readonly string[] = [
   ) STRICT, WITHOUT ROWID;
   CREATE INDEX indexes_of_host ON indexes (account_id, host);
   `,
+  `
+  CREATE TABLE pulls (
+    host_id INTEGER PRIMARY KEY REFERENCES hosts (id) ON DELETE CASCADE,
+    login TEXT NOT NULL,
+    port INTEGER NOT NULL,
+    identity_file TEXT,
+    host_keys TEXT NOT NULL,
+    paths_from TEXT NOT NULL CHECK (paths_from IN ('policy', 'host')),
+    form TEXT CHECK (form IN ('full', 'plain'))
+  ) STRICT;
+  `,
 ];
 
 /** The version of a database to which all steps were applied. */

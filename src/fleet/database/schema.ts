@@ -6,6 +6,7 @@ export interface Schema {
   policies: PolicyTable;
   hosts: HostTable;
   tokens: TokenTable;
+  pulls: PullTable;
   runs: RunTable;
   run_log: RunLogTable;
   maintenance: MaintenanceTable;
@@ -60,6 +61,21 @@ export interface TokenTable {
   host_id: number;
   ssh_key: string;
   expires_ms: number;
+}
+
+/** How the server reaches a host that it pulls from. */
+export interface PullTable {
+  host_id: number;
+  /** As ssh takes it: `root@web1`. */
+  login: string;
+  port: number;
+  /** Private key on the server; its own where there is none. */
+  identity_file: string | null;
+  /** Public keys that the host's sshd may show, a line each. */
+  host_keys: string;
+  paths_from: "policy" | "host";
+  /** What of rsync's options went through last. */
+  form: "full" | "plain" | null;
 }
 
 export interface RunTable {

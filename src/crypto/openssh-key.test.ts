@@ -5,7 +5,7 @@ import { test } from "node:test";
 import { skipUnless } from "../../test/support/requirements.ts";
 import { runOk } from "../../test/support/run-command.ts";
 import { temporaryFolder } from "../../test/support/temporary-folder.ts";
-import { generateSigningKey } from "../crypto/signing.ts";
+import { generateSigningKey } from "./signing.ts";
 import { sshKeyOf } from "../fleet/authorized-keys.ts";
 import { opensshPrivateKey } from "./openssh-key.ts";
 
