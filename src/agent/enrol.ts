@@ -1,4 +1,4 @@
-/** Enrols this host at a server, over the system's own ssh. */
+/** Enrols this host at a server: over the system's own ssh, or at one of the same machine. */
 import { spawn } from "node:child_process";
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
@@ -10,13 +10,28 @@ import { keyOfToken } from "../fleet/enrolment.ts";
 import { policySettings } from "../fleet/policies.ts";
 import { writeFileDurably } from "../fleet/write-file.ts";
 import { opensshPrivateKey } from "./openssh-key.ts";
-import { agentFile, keepAgentKeys, publicKeysOf, saveAgentSettings } from "./state.ts";
+import {
+  agentFile,
+  keepAgentKeys,
+  publicKeysOf,
+  saveAgentSettings,
+  serverName,
+  type AgentServer,
+  type RemoteServer,
+} from "./state.ts";
 
 export interface SetupRequest {
   readonly folder: string;
-  readonly server: { readonly host: string; readonly port: number; readonly user: string };
+  readonly server: AgentServer;
   /** Name under which the server is to know this host. */
   readonly hostName: string;
+  /** Hands over the public keys as JSON, and gives what `holdfast enrol` on the server has printed. */
+  readonly enrol: (keys: string) => Promise<string>;
+}
+
+/** An enrolment over ssh. */
+export interface SshEnrolment extends Pick<SetupRequest, "folder" | "hostName"> {
+  readonly server: RemoteServer;
   readonly token: string | undefined;
   /** The server's host key, `ssh-ed25519 AAAA…`, where it is known already; otherwise the first one seen is pinned. */
   readonly hostKey: string | undefined;
@@ -48,12 +63,12 @@ export async function enrolAtServer(request: SetupRequest): Promise<SetupResult>
   const { folder, server, hostName } = request;
   mkdirSync(folder, { recursive: true, mode: 0o700 });
   const keys = keepAgentKeys(folder, `holdfast agent of ${hostName}`);
-  const said = await callServer(request, JSON.stringify(publicKeysOf(keys)));
+  const said = await request.enrol(JSON.stringify(publicKeysOf(keys)));
   let enrolled: z.infer<typeof answer>;
   try {
     enrolled = answer.parse(JSON.parse(said));
   } catch (cause) {
-    throw new ConnectionError(`${server.host} did not answer as a Holdfast server does`, { cause });
+    throw new ConnectionError(`${serverName(server)} did not answer as a Holdfast server does`, { cause });
   }
   const { name: _name, ...policy } = enrolled.policy;
   if (enrolled.state === "active") {
@@ -65,7 +80,7 @@ export async function enrolAtServer(request: SetupRequest): Promise<SetupResult>
   return { state: enrolled.state, host: enrolled.host, account: enrolled.account, schedule: policy.schedule };
 }
 
-async function callServer(request: SetupRequest, input: string): Promise<string> {
+export async function enrolOverSsh(request: SshEnrolment, input: string): Promise<string> {
   const { folder, server, hostName, token, hostKey, interactive, remoteCommand } = request;
   const knownHosts = agentFile.knownHosts(folder);
   const place = server.port === 22 ? server.host : `[${server.host}]:${server.port}`;

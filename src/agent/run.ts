@@ -12,8 +12,7 @@ import { openLocalSource, type LocalSourceOptions } from "../source/local/local-
 import type { Purpose } from "../wire/hello.ts";
 import { planMounts, swapFiles, type Plan } from "./plan.ts";
 import { openRemoteStorage, type RemoteStorage, type RemoteStorageOptions } from "./remote-storage.ts";
-import { openSshChannel } from "./ssh-channel.ts";
-import { agentFile, readAgent, type Agent, type AgentSettings } from "./state.ts";
+import { agentFile, readAgent, serverName, type Agent, type AgentSettings } from "./state.ts";
 
 export interface AgentRunOptions {
   readonly folder: string;
@@ -112,8 +111,8 @@ export async function openThroughServer(
   const { folder, ...rest } = options;
   const remote = await openRemoteStorage({
     ...rest,
-    connect: () => openSshChannel(agent.place),
-    location: `${agent.place.user}@${agent.place.host}`,
+    connect: agent.connect,
+    location: serverName(agent.settings.server),
     cacheFolder: agentFile.cache(folder),
   });
   try {

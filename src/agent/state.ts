@@ -8,18 +8,32 @@ import { errnoOf, messageOf, UsageError } from "../errors.ts";
 import { sshKeyOf } from "../fleet/authorized-keys.ts";
 import { policySettings } from "../fleet/policies.ts";
 import { writeFileDurably } from "../fleet/write-file.ts";
+import type { ByteChannel } from "../wire/connection.ts";
 import { opensshPrivateKey } from "./openssh-key.ts";
-import type { ServerPlace } from "./ssh-channel.ts";
+import { openSocketChannel } from "./socket-channel.ts";
+import { openSshChannel } from "./ssh-channel.ts";
 
 export const DEFAULT_AGENT_FOLDER = "/var/lib/holdfast-agent";
 
+const remoteServer = z.object({ host: z.string(), port: z.number(), user: z.string() });
+/** On this machine, of the same user. */
+const localServer = z.object({ dataFolder: z.string() });
+
 const agentSettings = z.object({
   host: z.string(),
-  server: z.object({ host: z.string(), port: z.number(), user: z.string() }),
+  server: z.union([remoteServer, localServer]),
   policy: policySettings,
 });
 
 export type AgentSettings = z.infer<typeof agentSettings>;
+export type RemoteServer = z.infer<typeof remoteServer>;
+export type AgentServer = AgentSettings["server"];
+
+/** For people. */
+export function serverName(server: AgentServer): string {
+  if ("dataFolder" in server) return `the server of ${server.dataFolder}`;
+  return `${server.user}@${server.host}${server.port === 22 ? "" : `:${server.port}`}`;
+}
 
 export const agentFile = {
   settings: (folder: string) => path.join(folder, "agent.json"),
@@ -69,7 +83,8 @@ export function saveAgentSettings(folder: string, settings: AgentSettings): void
 
 export interface Agent {
   readonly settings: AgentSettings;
-  readonly place: ServerPlace;
+  /** Opens a channel to the server. */
+  readonly connect: () => ByteChannel;
   readonly signingKey: SigningKey;
   readonly ring: KeyRing;
 }
@@ -79,10 +94,19 @@ export function readAgent(folder: string): Agent {
   const settings = readAgentSettings(folder);
   return {
     settings,
-    place: { ...settings.server, identityFile: agentFile.sshKey(folder), knownHostsFile: agentFile.knownHosts(folder) },
+    connect: () => connect(folder, settings),
     signingKey: decodeKey(readText(agentFile.signingKey(folder)), agentFile.signingKey(folder)),
     ring: decodeKeyRing(Buffer.from(readText(agentFile.keyRing(folder))), agentFile.keyRing(folder)).ring,
   };
+}
+
+function connect(folder: string, { host, server }: AgentSettings): ByteChannel {
+  if ("dataFolder" in server) return openSocketChannel(server.dataFolder, host);
+  return openSshChannel({
+    ...server,
+    identityFile: agentFile.sshKey(folder),
+    knownHostsFile: agentFile.knownHosts(folder),
+  });
 }
 
 export function readAgentSettings(folder: string): AgentSettings {

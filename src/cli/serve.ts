@@ -5,6 +5,7 @@
  */
 import { connect } from "node:net";
 import { parseArgs } from "node:util";
+import { socketAddress } from "../platform/socket-address.ts";
 
 /** What agents ask sshd for. Whatever the forced command is, sshd tells us what was asked. */
 const WIRE_COMMAND = "holdfast-wire";
@@ -31,7 +32,15 @@ if (asked !== WIRE_COMMAND) {
   fail(`this key is for Holdfast's agent alone; it does not give ${shown}`);
 }
 
-const socket = connect({ path: socketPath, allowHalfOpen: true });
+function addressOf(file: string): string {
+  try {
+    return socketAddress(file).path;
+  } catch (error) {
+    return fail(`the server does not answer (${(error as Error).message})`);
+  }
+}
+
+const socket = connect({ path: addressOf(socketPath), allowHalfOpen: true });
 socket.once("error", (error) => fail(`the server does not answer (${error.message})`));
 socket.once("connect", () => {
   socket.write(`${JSON.stringify({ host, from: process.env.SSH_CONNECTION ?? "" })}\n`);

@@ -2,6 +2,7 @@
 import { request } from "node:http";
 import { text } from "node:stream/consumers";
 import { ConnectionError, errnoOf, HoldfastError, messageOf, UsageError } from "../errors.ts";
+import { socketAddress } from "../platform/socket-address.ts";
 
 export interface ApiClient {
   /** Throws the server's own error, or `ConnectionError` where there is no server. */
@@ -47,10 +48,12 @@ function exchange(
   return new Promise((resolve, reject) => {
     const sent = body === undefined ? undefined : Buffer.from(JSON.stringify(body), "utf8");
     const headers = sent === undefined ? {} : { "content-type": "application/json", "content-length": sent.length };
-    const outgoing = request({ socketPath, method, path, headers, agent: false }, (response) => {
+    const address = socketAddress(socketPath);
+    const outgoing = request({ socketPath: address.path, method, path, headers, agent: false }, (response) => {
       text(response).then((answer) => resolve({ status: response.statusCode ?? 0, answer }), reject);
     });
     outgoing.on("error", (cause) => reject(unreachable(socketPath, cause)));
+    outgoing.on("close", address.release);
     outgoing.end(sent);
   });
 }

@@ -3,6 +3,7 @@ import { chmodSync, rmSync } from "node:fs";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { z } from "zod";
 import { HoldfastError, UsageError, messageOf } from "../errors.ts";
+import { socketAddress } from "../platform/socket-address.ts";
 import { ROUTES, type AnyRoute, type ApiContext } from "./api-routes.ts";
 import type { Log } from "./log.ts";
 
@@ -19,10 +20,11 @@ export async function listenForApi(socket: string, context: ApiContext, log: Log
   const server = createServer((request, response) => void answer(context, request, response, log));
   server.maxConnections = MAXIMUM_CONNECTIONS;
   server.requestTimeout = 60_000;
+  const address = socketAddress(socket);
   // Between making and chmod nobody else may connect: the folder is the server's alone as well.
   const mask = process.umask(0o177);
   try {
-    await listen(server, socket);
+    await listen(server, address.path);
   } finally {
     process.umask(mask);
   }
@@ -30,7 +32,10 @@ export async function listenForApi(socket: string, context: ApiContext, log: Log
   return {
     close: () =>
       new Promise((resolve) => {
-        server.close(() => resolve());
+        server.close(() => {
+          address.release();
+          resolve();
+        });
         server.closeIdleConnections();
       }),
   };

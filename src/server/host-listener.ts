@@ -7,6 +7,7 @@ import { connect, createServer, type Socket } from "node:net";
 import { dirname } from "node:path";
 import { once } from "node:events";
 import { BusyError, errnoOf, LockedError, ProtocolError } from "../errors.ts";
+import { socketAddress } from "../platform/socket-address.ts";
 import { type Connection, type ConnectionOptions, openConnection } from "../wire/connection.ts";
 import { type HostSessionOptions, serveHost } from "./host-session.ts";
 
@@ -73,13 +74,14 @@ export async function listenForHosts(options: HostListenerOptions): Promise<Host
   }
 
   await mkdir(dirname(socketPath), { recursive: true, mode: 0o700 });
-  await removeStaleSocket(socketPath);
+  const address = socketAddress(socketPath);
+  await removeStaleSocket(socketPath, address.path);
   const server = createServer((socket) => {
     // Far beyond the limit not even a reason is given: that would take memory too.
     if (sockets.size >= maximumConnections * 2) socket.destroy();
     else void welcome(socket).catch((error: unknown) => options.onFault?.(error));
   });
-  server.listen({ path: socketPath, backlog: 1024 });
+  server.listen({ path: address.path, backlog: 1024 });
   await once(server, "listening");
   await chmod(socketPath, 0o600);
 
@@ -93,6 +95,7 @@ export async function listenForHosts(options: HostListenerOptions): Promise<Host
       await Promise.race([Promise.all(served.values()), later(CLOSE_MS)]);
       for (const socket of sockets) socket.destroy();
       await closed;
+      address.release();
     },
   };
 }
@@ -104,11 +107,11 @@ function later(ms: number): Promise<void> {
 }
 
 /** One that nobody listens at was left by a server that was killed. */
-async function removeStaleSocket(socketPath: string): Promise<void> {
+async function removeStaleSocket(socketPath: string, address: string): Promise<void> {
   const found = await stat(socketPath).catch(() => undefined);
   if (found === undefined) return;
   if (!found.isSocket()) throw new LockedError(`${socketPath} is there, and is no socket`, { hint: "remove it" });
-  const probe = connect(socketPath);
+  const probe = connect(address);
   try {
     await once(probe, "connect");
   } catch (error) {

@@ -15,8 +15,9 @@ export const agentSetupSpec = {
   summary: "let a server save this host: keys, enrolment, timer",
   description:
     "USER@SERVER is a login on the server from which Holdfast can be run: that of the server's own user, with your " +
-    "password or key, or any with a one-time token. May be repeated, also to take over a policy that changed.",
-  arguments: [{ name: "<server>", summary: "USER@SERVER or USER@SERVER:PORT" }],
+    "password or key, or any with a one-time token. A server on this machine that runs as the same user is named by its " +
+    "data folder, and needs no ssh. May be repeated, also to take over a policy that changed.",
+  arguments: [{ name: "<server>", summary: "USER@SERVER, USER@SERVER:PORT, or a data folder on this machine" }],
   options: {
     ...agentOption,
     name: text("--name <name>", "name of this host on the server (default: its host name)"),
@@ -32,6 +33,7 @@ export const agentSetupSpec = {
   examples: [
     { command: "holdfast agent setup backup@server", does: "asks for the password that ssh asks for" },
     { command: "holdfast agent setup backup@server --name web1 --token holdfast-token-…", does: "without a login" },
+    { command: "holdfast agent setup ./data --without-timer", does: "at the server of this machine that has ./data" },
   ],
 } satisfies CommandSpec;
 

@@ -2,10 +2,10 @@ import { execFileSync } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { hostname } from "node:os";
 import path from "node:path";
-import { enrolAtServer, type SetupResult } from "../../agent/enrol.ts";
+import { enrolAtServer, enrolOverSsh, type SetupResult } from "../../agent/enrol.ts";
 import type { PlannedMount } from "../../agent/plan.ts";
 import { currentPlan, runAgent, type AgentRunResult, type LastRun } from "../../agent/run.ts";
-import { agentFile, DEFAULT_AGENT_FOLDER, readAgentSettings } from "../../agent/state.ts";
+import { agentFile, DEFAULT_AGENT_FOLDER, readAgentSettings, serverName, type AgentServer } from "../../agent/state.ts";
 import { planTimer, TIMER_FILES, TIMER_UNIT } from "../../agent/timer.ts";
 import { createBackupProgress } from "../../backup/backup.ts";
 import { messageOf, StorageError, UsageError } from "../../errors.ts";
@@ -32,6 +32,7 @@ import type {
 import { only } from "./fleet-options.ts";
 import { run as runRestore } from "./restore.ts";
 import { PROGRAM_FILE } from "./server.ts";
+import { serverOf } from "../server-access.ts";
 import { run as runSnapshots } from "./snapshots.ts";
 
 const SOME_UNREADABLE = 3;
@@ -49,16 +50,19 @@ export const setup = {
     const { output } = context;
     const folder = folderOf(options);
     const server = parseServer(only(args, "server"));
-    const result = await enrolAtServer({
-      folder,
-      server,
-      hostName: options.name ?? hostname().split(".")[0],
-      token: options.token,
-      hostKey: options.hostKey,
-      remoteCommand: options.remoteCommand ?? "holdfast",
-      interactive: process.stdin.isTTY,
-      sshOptions: options.sshOption.map((option) => `-o${option}`),
-    });
+    const hostName = options.name ?? hostname().split(".")[0];
+    const enrol = (keys: string): Promise<string> => {
+      if ("dataFolder" in server) return enrolHere(server.dataFolder, hostName, keys);
+      const ssh = {
+        token: options.token,
+        hostKey: options.hostKey,
+        remoteCommand: options.remoteCommand ?? "holdfast",
+        interactive: process.stdin.isTTY,
+        sshOptions: options.sshOption.map((option) => `-o${option}`),
+      };
+      return enrolOverSsh({ folder, server, hostName, ...ssh }, keys);
+    };
+    const result = await enrolAtServer({ folder, server, hostName, enrol });
     if (output.json) output.jsonLine({ message_type: "enrolled", ...result });
     if (result.state === "pending-approval") {
       output.note(
@@ -67,8 +71,10 @@ export const setup = {
       output.note("Then run this again.");
       return 0;
     }
-    output.note(`This host is "${result.host}" of the account "${result.account}" on ${server.host}.`);
-    output.note(`The server's host key is pinned in ${agentFile.knownHosts(folder)}.`);
+    output.note(`This host is "${result.host}" of the account "${result.account}" on ${serverName(server)}.`);
+    if (!("dataFolder" in server)) {
+      output.note(`The server's host key is pinned in ${agentFile.knownHosts(folder)}.`);
+    }
     if (!options.withoutTimer) installTimer(context, folder, result);
     if (options.run) return runOnce(context, folder, undefined);
     output.note('See what will be saved with "holdfast agent plan", and begin with "holdfast agent run".');
@@ -76,13 +82,22 @@ export const setup = {
   },
 };
 
-function parseServer(text: string): { user: string; host: string; port: number } {
+/** At the server of this machine and user. */
+async function enrolHere(dataFolder: string, host: string, keys: string): Promise<string> {
+  const body = { host, keys: JSON.parse(keys) as unknown, withToken: false };
+  return JSON.stringify(await serverOf({ data: dataFolder }).call("POST", "/v1/enrol", body));
+}
+
+function parseServer(text: string): AgentServer {
+  if (/^[./]/.test(text)) return { dataFolder: path.resolve(text) };
   const match = /^([A-Za-z0-9_][A-Za-z0-9._-]*)@(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9][A-Za-z0-9.-]*)(?::(\d{1,5}))?$/.exec(
     text,
   );
   const port = Number(match?.[3] ?? 22);
   if (match === null || port < 1 || port > 65_535) {
-    throw new UsageError(`"${text}" is not a server`, { hint: "write USER@SERVER or USER@SERVER:PORT" });
+    throw new UsageError(`"${text}" is not a server`, {
+      hint: "write USER@SERVER or USER@SERVER:PORT, or the data folder of a server on this machine: /… or ./…",
+    });
   }
   return { user: match[1], host: match[2].replace(/^\[(.*)\]$/, "$1"), port };
 }
@@ -222,7 +237,7 @@ export const status = {
       output.jsonLine({ host, server, policy, lastRun, timer });
       return 0;
     }
-    output.line(`host "${host}", saved to ${server.user}@${server.host}:${server.port}`);
+    output.line(`host "${host}", saved to ${serverName(server)}`);
     output.line(`schedule: ${policy.schedule}${timer === undefined ? ", but no timer is installed" : `, by ${timer}`}`);
     if (lastRun === undefined) output.line("last run: none yet");
     else {
@@ -266,7 +281,7 @@ export const remove = {
     for (const file of timers) rmSync(file, { force: true });
     if (timers.length > 0 && existsSync("/run/systemd/system")) systemctl("daemon-reload");
     rmSync(folder, { recursive: true, force: true });
-    output.note(`The snapshots stay on ${server.host}; there: holdfast host remove ${host}`);
+    output.note(`The snapshots stay on ${serverName(server)}; there: holdfast host remove ${host}`);
     return 0;
   },
 };
