@@ -47,9 +47,10 @@ export async function countBlobsOutsideFrameSet(
 
 /** Adds the frames into which those that the snapshot names were laid: an index may point to either. */
 function withStandIns(frames: FrameTable, snapshot: Snapshot, live: Uint8Array): Uint8Array {
-  const laidAnew = new Set<number>();
+  const laidAnew = new Map<number, undefined>();
   for (let frame = 0; frame < frames.count(); frame++) {
-    if (frames.forwardsOf(frames.originIndexOf(frame), frames.numberOf(frame)) !== undefined) laidAnew.add(frame);
+    if (frames.forwardsOf(frames.originIndexOf(frame), frames.numberOf(frame)) !== undefined)
+      laidAnew.set(frame, undefined);
   }
   const standIns = findLiveFrames(frames, [snapshot], laidAnew).live;
   return live.map((isLive, frame) => isLive | standIns[frame]);

@@ -30,7 +30,7 @@ export interface FrameTable {
    * several notes tell of it, what any of them says. A frame of them that is nowhere, or `superseded`, stands for those
    * into which it was laid itself, and for -1 where no note tells.
    */
-  forwardsOf(originIndex: number, number: number, superseded?: ReadonlySet<number>): readonly number[] | undefined;
+  forwardsOf(originIndex: number, number: number, superseded?: Superseded): readonly number[] | undefined;
   /**
    * Calls back for each number of a range that has a frame, or that notes tell of (then `frame` is -1). Costs no more for
    * a range of two thousand million numbers than for one that is no longer than what the table knows.
@@ -51,6 +51,13 @@ export interface FrameTable {
   originIndexOf(frame: number): number;
   numberOf(frame: number): number;
 }
+
+/**
+ * Frames that are there, but for which others stand: with the frames that do, or with undefined where it is for the notes
+ * in packs to say. Whoever has laid a frame anew knows it better: notes may be left of an earlier time, when less of the
+ * frame was needed, or of the same work that was broken off; and what those name could never go.
+ */
+export type Superseded = ReadonlyMap<number, readonly number[] | undefined>;
 
 export interface PackRow {
   /** SHA-256 of the pack's bytes. */
@@ -156,8 +163,10 @@ export function createFrameTable(): FrameTable {
   function forwardsOf(
     originIndex: number,
     number: number,
-    superseded: ReadonlySet<number> = NONE,
+    superseded: Superseded = NONE,
   ): readonly number[] | undefined {
+    const own = superseded.get(findIn(originIndex, number));
+    if (own !== undefined) return own;
     const notes = forwards.get(`${originIndex}:${number}`);
     if (notes === undefined) return undefined;
     const found = new Set<number>();
@@ -174,6 +183,11 @@ export function createFrameTable(): FrameTable {
       if (frame >= 0 && !superseded.has(frame)) {
         found.add(frame);
         return true;
+      }
+      const standIns = superseded.get(frame);
+      if (standIns !== undefined) {
+        for (const standIn of standIns) if (standIn >= 0) found.add(standIn);
+        return !standIns.includes(-1);
       }
       const key = `${targetOrigin}:${target.number}`;
       if (seen.has(key)) return true;
@@ -272,7 +286,7 @@ function grown(column: Uint32Array<ArrayBuffer>, size: number): Uint32Array<Arra
   return larger;
 }
 
-const NONE: ReadonlySet<number> = new Set();
+const NONE: Superseded = new Map();
 
 /** Frames by origin and number: an open-addressing hash table of frames' numbers in the frame table. */
 interface NameMap {

@@ -9,7 +9,9 @@ import { openSnapshotView } from "../browse/open-snapshot-view.ts";
 import { generateSigningKey } from "../crypto/signing.ts";
 import { rawPathFromText } from "../platform/raw-path.ts";
 import { openLocalSource } from "../source/local/local-source.ts";
-import { memoryStorage } from "../storage/memory.ts";
+import { type MemoryStorage, memoryStorage } from "../storage/memory.ts";
+import { faultyStorage, inputOutputError } from "../storage/faulty.ts";
+import { HoldfastError } from "../errors.ts";
 import { checkRepository } from "./check.ts";
 import { openFrameReader } from "./frame-reader.ts";
 import { prune } from "./prune.ts";
@@ -25,6 +27,7 @@ const FILE_BYTES = 20_000;
 interface Place {
   readonly folder: string;
   readonly repository: Repository;
+  readonly storage: MemoryStorage;
   save(): Promise<string>;
   storedBytes(): Promise<number>;
 }
@@ -46,6 +49,7 @@ async function setUp(t: TestContext): Promise<Place> {
   return {
     folder,
     repository,
+    storage,
     async save() {
       const source = openLocalSource({ paths: [path], onProblem: ({ error }) => assert.fail(String(error)) });
       const result = await backupToRepository({
@@ -182,4 +186,51 @@ test("what stood for an old frame and is laid anew itself hands its notes on", a
   assert.equal(damagedSnapshots.size, 0);
   assert.equal(deletedPacks, 0);
   assertAsOnDisc(place, await contentsOf(place, third));
+});
+
+test("a prune that breaks off at any call leaves nothing behind that the next two do not free", async (t) => {
+  const place = await setUp(t);
+  const { storage } = place;
+  const snapshot = await withSparseFrames(place);
+  const before = new Map(storage.objects);
+  let isReached = true;
+  let at = 0;
+  for (; isReached; at++) {
+    storage.objects.clear();
+    for (const [name, object] of before) storage.objects.set(name, object);
+    isReached = false;
+    const failing = faultyStorage(storage, ({ index }) => {
+      if (index < at) return undefined;
+      isReached = true;
+      return { failBefore: inputOutputError() };
+    });
+    await prune({ ...place.repository, storage: failing }, { maxUnusedRatio: 0 }).catch((error: unknown) => {
+      if (!(error instanceof HoldfastError)) throw error;
+    });
+    const notes = [...storage.objects.keys()].filter((name) => name.startsWith(PREFIXES.running));
+    for (const note of notes) storage.objects.delete(note);
+    for (let times = 0; times < 2; times++) await prune(place.repository, { maxUnusedRatio: 0 });
+    const storedBytes = await place.storedBytes();
+    assert.ok(storedBytes < FILES * FILE_BYTES * 1.01, `${storedBytes} bytes, broken off at call ${at}`);
+    if (at % 5 === 0) assertAsOnDisc(place, await contentsOf(place, snapshot));
+  }
+  await assertSound(place);
+  assert.ok(at > 20, `${at} calls`);
+});
+
+test("where only little of frames and packs is unused, that stays, and a prune more changes nothing", async (t) => {
+  const place = await setUp(t);
+  const first = await place.save();
+  for (let file = 0; file < 4; file++) change(place.folder, file);
+  await place.save();
+  await place.repository.storage.delete(PREFIXES.snapshot + first);
+  for (const maxUnusedRatio of [0.06, 0]) {
+    await prune(place.repository, { maxUnusedRatio });
+    const settled = [...place.storage.objects.keys()];
+    assert.equal((await place.storedBytes()) > FILES * FILE_BYTES * 1.03, maxUnusedRatio > 0);
+    const { deletedPacks } = await prune(place.repository, { maxUnusedRatio });
+    assert.equal(deletedPacks, 0);
+    assert.deepEqual([...place.storage.objects.keys()], settled);
+  }
+  await assertSound(place);
 });

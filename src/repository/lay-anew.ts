@@ -2,6 +2,7 @@ import { HoldfastError } from "../errors.ts";
 import type { FrameForward, FrameName } from "../format/pack.ts";
 import { contentIds, decodeContentList, iterateTree } from "../format/tree.ts";
 import { findSlot, forEachBlob } from "./blob-table.ts";
+import { choosePacksToRepack, type PackUse } from "./choose-packs.ts";
 import { type FrameReader, openFrameReader } from "./frame-reader.ts";
 import { createFrameWriter, type FrameWriter, type SealedFrame } from "./frame-writer.ts";
 import { type LoadedIndex, readPackBlobs } from "./index-loader.ts";
@@ -21,18 +22,14 @@ import { openSnapshot, type SnapshotRecord } from "./snapshots.ts";
  * A blob is needed if any snapshot's trees name it, whether or not another frame holds it as well: each snapshot must find
  * all it needs in the frames of its own frame set, since others may lose theirs.
  */
-export interface LaidAnew {
-  /** Frames that were laid anew. */
-  readonly superseded: readonly FrameName<Uint8Array>[];
-  readonly writtenBytes: number;
+export interface SupersededFrame {
+  readonly name: FrameName<Uint8Array>;
+  /** The frames that hold what was needed of it. */
+  readonly standIns: readonly FrameName<Uint8Array>[];
 }
 
-/** Frames of which less than this part is needed are laid anew. */
-const WORTHWHILE_RATIO = 0.5;
 /** Without being asked, only so many trees are read. */
 const TREES_AT_MOST = 50_000;
-
-const NOTHING: LaidAnew = { superseded: [], writtenBytes: 0 };
 
 export interface LayAnewOptions {
   /** Indexes of everything, condemned packs left out. */
@@ -40,31 +37,59 @@ export interface LayAnewOptions {
   readonly snapshots: readonly SnapshotRecord[];
   /** Frames that the snapshots need. */
   readonly live: Uint8Array;
+  /** How much of each pack is in them. */
+  readonly uses: readonly PackUse[];
   /** However many trees must be read for it. */
   readonly thorough: boolean;
-  /** How many unused raw bytes are worth nothing being done. */
-  readonly ignoredBytes: number;
+  /** Which part of a frame, and of all, may stay unused. */
+  readonly maxUnusedRatio: number;
+  /** What is needed of packs with such frames, and so has to be written anew, is no more than this. */
+  readonly maxRepackBytes: number;
   readonly onStep: (step: string) => void;
   readonly signal?: AbortSignal | undefined;
 }
 
-export async function layAnew(repository: Repository, options: LayAnewOptions): Promise<LaidAnew> {
-  const { index, live } = options;
-  if (repository.ring.privateKey === undefined) return NOTHING;
+/** Throws as storage does. Gives the frames that were laid anew, whose packs then have to go. */
+export async function layAnew(repository: Repository, options: LayAnewOptions): Promise<readonly SupersededFrame[]> {
+  const { index } = options;
+  if (repository.ring.privateKey === undefined) return [];
   let trees = 0;
   forEachBlob(index.blobs, (_slot, frame) => {
     if (index.frames.kindOf(frame) === "tree") trees++;
   });
-  if (trees > TREES_AT_MOST && !options.thorough) return NOTHING;
+  if (trees > TREES_AT_MOST && !options.thorough) return [];
   options.onStep("looking for what is unused inside of frames");
   const reader = await openFrameReader(repository, index);
   const needed = await neededBlobs(repository, reader, options);
-  if (needed === undefined) return NOTHING;
-  const sparse = await findSparseFrames(repository, options, needed, live);
-  const wastedBytes = sparse.reduce((sum, frame) => sum + frame.wastedBytes, 0);
-  if (wastedBytes <= options.ignoredBytes) return NOTHING;
+  if (needed === undefined) return [];
+  const sparse = chooseFrames(options, await findSparseFrames(repository, options, needed));
+  if (sparse.length === 0) return [];
   options.onStep(`laying ${sparse.length} frames anew`);
   return writeAnew(repository, reader, sparse, options.signal);
+}
+
+/** Those that lie in packs which are worth being written anew: a frame's place is freed only with its pack. */
+function chooseFrames({ index, uses, ...limits }: LayAnewOptions, sparse: readonly SparseFrame[]): SparseFrame[] {
+  const innerWaste = new Map<number, number>();
+  for (const { frame, wastedBytes } of sparse) {
+    const pack = index.frames.packIndexOf(frame);
+    innerWaste.set(pack, (innerWaste.get(pack) ?? 0) + wastedBytes);
+  }
+  let usedBytes = 0;
+  const needed = uses
+    .filter(({ liveBytes }) => liveBytes > 0)
+    .map((pack) => {
+      const inner = innerWaste.get(pack.index) ?? 0;
+      const wastedBytes = pack.wastedBytes + inner;
+      usedBytes += pack.sizeBytes - wastedBytes;
+      return { ...pack, liveBytes: pack.liveBytes - inner, wastedBytes };
+    });
+  const chosen = choosePacksToRepack(needed, {
+    allowedUnusedBytes: usedBytes * limits.maxUnusedRatio,
+    maximumBytes: limits.maxRepackBytes,
+  });
+  const packs = new Set(chosen.map((pack) => pack.index));
+  return sparse.filter(({ frame }) => packs.has(index.frames.packIndexOf(frame)));
 }
 
 /** Which blobs (by slot of the table) the trees of the snapshots name. Undefined where something cannot be read. */
@@ -127,15 +152,15 @@ interface SparseFrame {
   readonly frame: number;
   /** Places of the blobs that are needed. */
   readonly places: readonly number[];
+  /** Of the frame as it is stored, about. */
   readonly wastedBytes: number;
   readonly packed: PackedFrame;
 }
 
 async function findSparseFrames(
   repository: Repository,
-  { index }: LayAnewOptions,
+  { index, live, maxUnusedRatio }: LayAnewOptions,
   needed: Uint8Array,
-  live: Uint8Array,
 ): Promise<SparseFrame[]> {
   const { frames } = index;
   // A first look at what the table says, so that only directories of packs with something in them are read.
@@ -165,8 +190,9 @@ async function findSparseFrames(
         places.push(place);
         neededBytes += lengthBytes;
       });
-      if (neededBytes >= totalBytes * WORTHWHILE_RATIO) return;
-      sparse.push({ frame, places, wastedBytes: totalBytes - neededBytes, packed });
+      const wastedRatio = totalBytes === 0 ? 0 : 1 - neededBytes / totalBytes;
+      if (wastedRatio <= maxUnusedRatio) return;
+      sparse.push({ frame, places, wastedBytes: Math.round(packed.length * wastedRatio), packed });
     });
   }
   return sparse;
@@ -178,11 +204,11 @@ async function writeAnew(
   reader: FrameReader,
   sparse: readonly SparseFrame[],
   signal: AbortSignal | undefined,
-): Promise<LaidAnew> {
+): Promise<readonly SupersededFrame[]> {
   const { storage, ring } = repository;
   const indexes = createIndexWriter(repository);
   const packs = createPackWriter(storage, ring.repositoryId, (pack) => indexes.add(pack));
-  const superseded: FrameName<Uint8Array>[] = [];
+  const superseded: SupersededFrame[] = [];
   for (const kind of ["data", "tree"] as const) {
     const relay = createRelay(
       (emit) => createFrameWriter(kind, ring, "auto", emit),
@@ -206,7 +232,7 @@ async function writeAnew(
   }
   await packs.finish();
   await indexes.flush();
-  return { superseded, writtenBytes: packs.progress.durableBytes };
+  return superseded;
 }
 
 interface MovedFrame {
@@ -221,7 +247,7 @@ interface MovedFrame {
 function createRelay(
   open: (emit: (frame: SealedFrame) => void) => FrameWriter,
   /** Told of each new frame, and of the old ones for which there is a note with it. */
-  store: (frame: SealedFrame, moved: readonly FrameName<Uint8Array>[]) => void,
+  store: (frame: SealedFrame, moved: readonly SupersededFrame[]) => void,
 ): {
   move(frame: PackedFrame, pieces: readonly { id: Uint8Array; bytes: Uint8Array }[]): void;
   finish(): void;
@@ -240,7 +266,7 @@ function createRelay(
     current = new Set(unfinished);
     store(
       { ...frame, forwards },
-      complete.map(({ names: [own] }) => own),
+      complete.map(({ names: [own], targets }) => ({ name: own, standIns: [...targets, name] })),
     );
   });
 

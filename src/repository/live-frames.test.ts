@@ -100,6 +100,6 @@ test("a superseded frame stands for those into which it was laid, and stays live
   table.addPack({ name: Buffer.alloc(32, 1), sizeBytes: 1e6, frames: [carrier] });
   const snapshot = snapshotOf("s", [{ origin: originOf(0), numbers: Uint32Array.of(3) }]);
   assert.deepEqual([...findLiveFrames(table, [snapshot]).live], [1, 0]);
-  assert.deepEqual([...findLiveFrames(table, [snapshot], new Set([0])).live], [0, 1]);
-  assert.equal(findLiveFrames(table, [snapshot], new Set([0])).missing.size, 0);
+  assert.deepEqual([...findLiveFrames(table, [snapshot], new Map([[0, undefined]])).live], [0, 1]);
+  assert.equal(findLiveFrames(table, [snapshot], new Map([[0, undefined]])).missing.size, 0);
 });

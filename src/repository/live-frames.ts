@@ -1,5 +1,5 @@
 import { decodeFrameSet } from "../format/frame-set.ts";
-import type { FrameTable } from "./frame-table.ts";
+import type { FrameTable, Superseded } from "./frame-table.ts";
 import type { SnapshotRecord } from "./snapshots.ts";
 
 /** Which frames snapshots need, and which of them no pack holds. */
@@ -17,7 +17,7 @@ export interface LiveFrames {
 export function findLiveFrames(
   frames: FrameTable,
   snapshots: readonly SnapshotRecord[],
-  superseded?: ReadonlySet<number>,
+  superseded?: Superseded,
 ): LiveFrames {
   const live = new Uint8Array(frames.count());
   const missing = new Map<string, number>();
@@ -36,7 +36,7 @@ export function forEachFrameOf(
   frames: FrameTable,
   { id, record }: SnapshotRecord,
   visit: (frame: number) => void,
-  superseded?: ReadonlySet<number>,
+  superseded?: Superseded,
 ): number {
   const set = decodeFrameSet(record.frameSetBytes, `frame set of snapshot ${id.slice(0, 8)}`);
   let lost = 0;

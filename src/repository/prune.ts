@@ -3,14 +3,15 @@ import { DamagedError } from "../errors.ts";
 import { type Condemned, encodeCondemned } from "../format/condemned.ts";
 import { PREFIXES } from "../format/names.ts";
 import { type FrameName, packObjectName } from "../format/pack.ts";
-import type { FrameTable } from "./frame-table.ts";
+import { choosePacksToRepack, type PackUse } from "./choose-packs.ts";
+import type { FrameTable, Superseded } from "./frame-table.ts";
 import type { Storage } from "../storage/storage.ts";
 import { indexesToMerge, keepingPacks, rewriteIndexes } from "./index-compaction.ts";
 import { type CondemnedList, loadIndex, type LoadedIndex, readPackBlobs } from "./index-loader.ts";
 import { createIndexWriter } from "./index-writer.ts";
-import { layAnew } from "./lay-anew.ts";
+import { layAnew, type SupersededFrame } from "./lay-anew.ts";
 import { findLiveFrames } from "./live-frames.ts";
-import { createPackWriter, PACK_TARGET_BYTES } from "./pack-writer.ts";
+import { createPackWriter } from "./pack-writer.ts";
 import type { Repository } from "./repository.ts";
 import { isDiscFull, listRunning, type LiveRun, notePruning } from "./running.ts";
 import { listSnapshots, type SnapshotRecord } from "./snapshots.ts";
@@ -61,19 +62,9 @@ export interface PruneResult {
   readonly damagedSnapshots: ReadonlyMap<string, number>;
 }
 
-interface PackUse {
-  readonly name: string;
-  readonly index: number;
-  readonly sizeBytes: number;
-  readonly liveBytes: number;
-}
-
 const LOAD_OPTIONS = { forWriting: true, keepCondemned: true, framesOnly: true } as const;
 
 const DEFAULT_MAX_UNUSED_RATIO = 0.05;
-/** Packs below this part of the usual size are merged, when there are many. */
-const SMALL_PACK_RATIO = 0.25;
-const SMALL_PACKS_TO_MERGE = 16;
 const SMALL_INDEX_BYTES = 512 * 1024;
 
 export async function prune(repository: Repository, options: PruneOptions = {}): Promise<PruneResult> {
@@ -93,12 +84,13 @@ async function pruneNoted(repository: Repository, options: PruneOptions): Promis
   const laidAnew = await freeInsideOfFrames(repository, snapshots, options, step);
   const loaded = await loadIndex(repository, LOAD_OPTIONS);
   const { frames } = loaded;
-  const superseded = numbersOf(frames, laidAnew);
+  const superseded = inTable(frames, laidAnew);
   const { live, missing } = findLiveFrames(frames, snapshots, superseded);
   preferLastingCopies(loaded, live);
   const uses = packUses(loaded, live);
   const totalBytes = uses.reduce((sum, pack) => sum + pack.sizeBytes, 0);
-  const usedBytes = uses.reduce((sum, pack) => sum + pack.liveBytes, 0);
+  const unusedBytes = uses.reduce((sum, pack) => sum + (pack.liveBytes === 0 ? pack.sizeBytes : pack.wastedBytes), 0);
+  const usedBytes = totalBytes - unusedBytes;
 
   // A pack that no index lists is most likely one that a running backup has just stored.
   const { running } = await listRunning(repository.storage);
@@ -106,14 +98,18 @@ async function pruneNoted(repository: Repository, options: PruneOptions): Promis
   const unused = uses.filter((pack) => pack.liveBytes === 0 && !unlisted.has(pack.name));
   const repack = choosePacksToRepack(
     uses.filter((pack) => pack.liveBytes > 0),
-    usedBytes * (options.maxUnusedRatio ?? DEFAULT_MAX_UNUSED_RATIO),
-    options.maxRepackBytes ?? Number.POSITIVE_INFINITY,
+    {
+      allowedUnusedBytes: usedBytes * (options.maxUnusedRatio ?? DEFAULT_MAX_UNUSED_RATIO),
+      maximumBytes: options.maxRepackBytes ?? Number.POSITIVE_INFINITY,
+      // Else they would be laid anew each time.
+      mustGo: packsOf(frames, superseded),
+    },
   );
   const plan = {
     packs: uses.length,
     totalBytes,
     usedBytes,
-    unusedBytes: totalBytes - usedBytes,
+    unusedBytes,
     unusedPacks: unused.length,
     repackedPacks: repack.length,
     copiedBytes: repack.reduce((sum, pack) => sum + pack.liveBytes, 0),
@@ -150,24 +146,36 @@ async function freeInsideOfFrames(
   snapshots: readonly SnapshotRecord[],
   options: PruneOptions,
   onStep: (step: string) => void,
-): Promise<readonly FrameName<Uint8Array>[]> {
-  const isPossible = options.dryRun !== true && repository.ring.privateKey !== undefined;
+): Promise<readonly SupersededFrame[]> {
+  const { maxUnusedRatio = DEFAULT_MAX_UNUSED_RATIO, maxRepackBytes = Number.POSITIVE_INFINITY } = options;
+  const isPossible = options.dryRun !== true && repository.ring.privateKey !== undefined && maxRepackBytes > 0;
   if (!isPossible) return [];
   if ((await listRunning(repository.storage)).running.length > 0) return [];
   const index = await loadIndex(repository, { forWriting: true });
   const { live, missing } = findLiveFrames(index.frames, snapshots);
   if (missing.size > 0) return [];
-  let liveBytes = 0;
-  live.forEach((isLive, frame) => {
-    if (isLive === 1) liveBytes += index.frames.locate(frame).length;
-  });
-  const ignoredBytes = liveBytes * (options.maxUnusedRatio ?? DEFAULT_MAX_UNUSED_RATIO);
   const { thorough = false, signal } = options;
-  return (await layAnew(repository, { index, snapshots, live, thorough, ignoredBytes, onStep, signal })).superseded;
+  return layAnew(repository, {
+    index,
+    snapshots,
+    live,
+    uses: packUses(index, live),
+    thorough,
+    maxUnusedRatio,
+    maxRepackBytes,
+    onStep,
+    signal,
+  });
 }
 
-function numbersOf(frames: FrameTable, names: readonly FrameName<Uint8Array>[]): Set<number> {
-  return new Set(names.map(({ origin, number }) => frames.find(Buffer.from(origin), number)));
+function inTable(frames: FrameTable, superseded: readonly SupersededFrame[]): Superseded {
+  const numberOf = ({ origin, number }: FrameName<Uint8Array>): number => frames.find(Buffer.from(origin), number);
+  return new Map(superseded.map(({ name, standIns }) => [numberOf(name), standIns.map(numberOf)]));
+}
+
+function packsOf(frames: FrameTable, superseded: Superseded): Set<string> {
+  const copies = [...superseded.keys()].flatMap((frame) => (frame < 0 ? [] : [frame, ...frames.copiesOf(frame)]));
+  return new Set(copies.map((frame) => frames.packOf(frame).name.toString("hex")));
 }
 
 /** Of a frame in several packs only one copy is needed: one that is not condemned already. */
@@ -186,39 +194,16 @@ function packUses({ frames, condemned }: LoadedIndex, live: Uint8Array): PackUse
   return frames.packs.flatMap((pack, index) => {
     const name = pack.name.toString("hex");
     let liveBytes = 0;
+    let wastedBytes = 0;
     for (let frame = pack.firstFrame; frame < pack.firstFrame + pack.frames; frame++) {
-      if (live[frame] === 1) liveBytes += frames.locate(frame).length;
+      const { length } = frames.locate(frame);
+      if (live[frame] === 1) liveBytes += length;
+      else wastedBytes += length;
     }
     // What was condemned before, and is needed by nobody, is already on its way out.
     if (condemned.has(name) && liveBytes === 0) return [];
-    return [{ name, index, sizeBytes: pack.sizeBytes, liveBytes }];
+    return [{ name, index, sizeBytes: pack.sizeBytes, liveBytes, wastedBytes }];
   });
-}
-
-/** The emptiest packs first, until no more is unused than may be; and small packs, if there are many of them. */
-function choosePacksToRepack(uses: readonly PackUse[], allowedUnusedBytes: number, maximumBytes: number): PackUse[] {
-  const overhead = (pack: PackUse): number => pack.sizeBytes - pack.liveBytes;
-  // A pack's header and directory are not waste that copying would win back.
-  const isPartlyUnused = (pack: PackUse): boolean => overhead(pack) > pack.sizeBytes * 0.02 + 4096;
-  const byWaste = uses
-    .filter(isPartlyUnused)
-    .sort((a, b) => overhead(b) / b.sizeBytes - overhead(a) / a.sizeBytes || (a.name < b.name ? -1 : 1));
-  const chosen = new Set<PackUse>();
-  let unusedBytes = byWaste.reduce((sum, pack) => sum + overhead(pack), 0);
-  let copiedBytes = 0;
-  function choose(pack: PackUse): void {
-    if (chosen.has(pack) || copiedBytes + pack.liveBytes > maximumBytes) return;
-    chosen.add(pack);
-    copiedBytes += pack.liveBytes;
-    unusedBytes -= overhead(pack);
-  }
-  for (const pack of byWaste) {
-    if (unusedBytes <= allowedUnusedBytes) break;
-    choose(pack);
-  }
-  const small = uses.filter((pack) => pack.sizeBytes < PACK_TARGET_BYTES * SMALL_PACK_RATIO);
-  if (small.length >= SMALL_PACKS_TO_MERGE) small.forEach(choose);
-  return [...chosen];
 }
 
 /**
@@ -307,7 +292,7 @@ interface Deletion {
   /** Snapshots that were looked at when it was decided what is garbage, */
   readonly knownSnapshots: ReadonlySet<SnapshotRecord>;
   /** and frames that these do not need any more, as others stand for them. */
-  readonly laidAnew: readonly FrameName<Uint8Array>[];
+  readonly laidAnew: readonly SupersededFrame[];
 }
 
 interface Outcome {
@@ -359,7 +344,10 @@ async function deleteCondemned(deletion: Deletion, lists: readonly CondemnedList
   }
   const doomed = [...new Set(due.flatMap(({ packs }) => packs))].filter((pack) => !needed.has(pack));
   if (doomed.length > 0 || alive.size === 0) await dropFromIndexes(repository, loaded, new Set(doomed), added);
-  for (const name of doomed) await storage.delete(packObjectName(name));
+  // Broken off in between, what was laid anew is there again in its old place, and copies of earlier tries are not.
+  const old = packsOf(loaded.frames, inTable(loaded.frames, deletion.laidAnew));
+  const inOrder = [...doomed.filter((name) => !old.has(name)), ...doomed.filter((name) => old.has(name))];
+  for (const name of inOrder) await storage.delete(packObjectName(name));
   for (const { name } of due) if (name !== "") await storage.delete(name);
   const waitsFor = new Set(waiting.flatMap(({ runs = [] }) => runs));
   const notes = running.filter(({ run }) => waitsFor.has(run));
@@ -378,7 +366,7 @@ async function findNeededPacks(
   const known = snapshots.filter((snapshot) => knownSnapshots.has(snapshot));
   // Of a snapshot that nobody has looked into, all that it names is needed as it is.
   const fresh = snapshots.filter((snapshot) => !knownSnapshots.has(snapshot));
-  const lives = [findLiveFrames(frames, known, numbersOf(frames, laidAnew)).live, findLiveFrames(frames, fresh).live];
+  const lives = [findLiveFrames(frames, known, inTable(frames, laidAnew)).live, findLiveFrames(frames, fresh).live];
   const names = frames.packs.map(({ name }) => name.toString("hex"));
   // Another prune, if there is one after all, may be about to delete others than we are.
   const isGoing = names.map((name) => condemned.has(name) || loaded.condemned.has(name));
