@@ -12,7 +12,7 @@ import { checkObjectName, checkPrefix, checkRange } from "../storage/object-name
 import type { ByteRange, Storage, StoredObject } from "../storage/storage.ts";
 import { malformed } from "../wire/bytes.ts";
 import { type ByteChannel, type Connection, openConnection } from "../wire/connection.ts";
-import { decodeServerHello, encodeHello, type Purpose, type ServerHello, VERSION } from "../wire/hello.ts";
+import { decodeServerHello, encodeHello, type ServerHello, type SessionPurpose, VERSION } from "../wire/hello.ts";
 import { applyBuckets, bucketHashes, type Listing, MAXIMUM_LISTING_BYTES, objectsOf } from "../wire/listing.ts";
 import type { Message } from "../wire/message.ts";
 import { createRequester, type Requester } from "../wire/requests.ts";
@@ -34,7 +34,7 @@ export interface RemoteStorageOptions {
   readonly connect: () => ByteChannel | Promise<ByteChannel>;
   /** For people. */
   readonly location: string;
-  readonly purpose: Purpose;
+  readonly purpose: SessionPurpose;
   /** Name and version. */
   readonly program: string;
   /** A folder for what need not be fetched twice; of this server and repository alone. */
@@ -68,7 +68,7 @@ export interface Traffic {
 export const RETRY_DELAYS_MS: readonly number[] = [5000, ...Array.from({ length: 5 }, () => 600_000)];
 
 /** What every run reads first, in its order: asked for along with the hello, so that it costs no further delay. */
-const READ_FIRST: Readonly<Record<Purpose, readonly string[]>> = {
+const READ_FIRST: Readonly<Record<SessionPurpose, readonly string[]>> = {
   backup: [PREFIXES.snapshot, PREFIXES.condemned, PREFIXES.index, PREFIXES.pack],
   read: [PREFIXES.snapshot, PREFIXES.index],
 };

@@ -9,7 +9,7 @@ import { rawPathFromText, type RawPath } from "../platform/raw-path.ts";
 import { openRepository, type Repository } from "../repository/repository.ts";
 import type { ReportProblem } from "../source/source.ts";
 import { openLocalSource, type LocalSourceOptions } from "../source/local/local-source.ts";
-import type { Purpose } from "../wire/hello.ts";
+import type { SessionPurpose } from "../wire/hello.ts";
 import { planMounts, swapFiles, type Plan } from "./plan.ts";
 import { openRemoteStorage, type RemoteStorage, type RemoteStorageOptions } from "./remote-storage.ts";
 import { agentFile, readAgent, serverName, type Agent, type AgentSettings } from "./state.ts";
@@ -105,7 +105,7 @@ export async function openThroughServer(
     AgentRunOptions,
     "folder" | "program" | "onRetry" | "retryDelaysMs" | "uploadBytesPerSecond" | "signal"
   > & {
-    readonly purpose: Purpose;
+    readonly purpose: SessionPurpose;
   },
 ): Promise<ThroughServer> {
   const { folder, ...rest } = options;

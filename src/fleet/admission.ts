@@ -84,6 +84,8 @@ export async function admitBackup(
   host: Host,
   nowMs: number,
   measure: MeasureSpace = discSpace,
+  /** A person wants this run: the minimum interval does not count. */
+  isWanted = false,
 ): Promise<Permit> {
   if (host.state !== "active") {
     const hint =
@@ -93,7 +95,7 @@ export async function admitBackup(
     throw new RefusedError(`the host "${host.name}" is ${host.state}, and may not store snapshots`, { hint });
   }
   const account = await findAccount(database, host.account);
-  await refuseTooSoon(database, host, nowMs);
+  if (!isWanted) await refuseTooSoon(database, host, nowMs);
   const room = await roomOf(database, account, measure);
   if (room === undefined) return { allowedBytes: Infinity, limitedBy: "free space", usualLimitBytes: Infinity };
   const usualLimitBytes = usualRunLimitBytes(await storedByEarlierRuns(database, host.id), room.fairShareBytes);

@@ -6,7 +6,7 @@ import type { Database } from "./database/open.ts";
 import type { RunTable } from "./database/schema.ts";
 import { listHosts, type Host } from "./hosts.ts";
 import { DEFAULT_POLICY, listPolicies } from "./policies.ts";
-import { jitterMs, nextDueMs, parseSchedule, silentFromMs } from "./schedule.ts";
+import { dueMs, parseSchedule, silentFromMs } from "./schedule.ts";
 
 export type Health = "ok" | "warning" | "alarm";
 
@@ -192,6 +192,7 @@ async function hostStates(
       database
         .selectFrom("runs")
         .select((run) => run.fn.max("id").as("id"))
+        .where("state", "<>", "waiting")
         .groupBy("host_id"),
     )
     .execute();
@@ -230,7 +231,7 @@ async function hostStates(
       lastSnapshotMs: saved?.last_ms,
       lastRun: run && { id: run.id, state: run.state, startedMs: run.started_ms },
       nextRunMs:
-        host.state === "active" ? nextDueMs(schedule, sinceMs) + jitterMs(schedule, host.name, sinceMs) : undefined,
+        host.state === "active" ? (saved === undefined ? sinceMs : dueMs(schedule, host.name, sinceMs)) : undefined,
       provenMs: drill?.succeededMs,
       usedBytes: host.usedBytes,
     };

@@ -4,6 +4,7 @@ import { messageOf, UsageError } from "../errors.ts";
 import { parseKeepCount, parseKeepDuration, parseTagList } from "../retention/keep-rules.ts";
 import type { RetentionPolicy } from "../retention/policy.ts";
 import { DEFAULT_FLOOR, type Floor } from "../retention/space.ts";
+import { MAXIMUM_POLICY_BYTES, MINIMUM_BYTES_PER_SECOND, policyBytes, type HostPolicy } from "../wire/hello.ts";
 import type { Database } from "./database/open.ts";
 import { checkName } from "./names.ts";
 import { parseSchedule } from "./schedule.ts";
@@ -50,11 +51,26 @@ export const retentionSettings = z.discriminatedUnion("kind", [
 
 export type RetentionSettings = z.infer<typeof retentionSettings>;
 
+const KIB = 1024;
+const rateSetting = z
+  .int()
+  .min(0)
+  .max(1024 ** 3);
+/** As lines of a list: no text that would be two. */
+const line = z
+  .string()
+  .min(1)
+  .max(4096)
+  .regex(/^[^\0\r\n]*$/, { error: "has a line break in it" });
+
 export const policySettings = z.strictObject({
   schedule: parsed("schedule", parseSchedule),
   /** Folders to save; none: every local file system. */
-  sources: z.array(z.string().startsWith("/").max(4096)).max(1000),
-  excludes: z.array(z.string().min(1).max(4096)).max(1000),
+  sources: z.array(line.startsWith("/", { error: "is not a full path" })).max(1000),
+  excludes: z.array(line).max(1000),
+  /** KiB a second that a host may send or receive; 0 or nothing: as much as goes. */
+  limitUploadKib: rateSetting.optional(),
+  limitDownloadKib: rateSetting.optional(),
   retention: retentionSettings,
   /** So many of the newest verified snapshots of a host, and all younger than so many days, are never deleted. */
   floorNewest: count.min(1),
@@ -85,9 +101,28 @@ export const DEFAULT_POLICY_NAME = "default";
 /** Checked settings. Throws `UsageError`, which names what is wrong. */
 export function parsePolicySettings(value: unknown): PolicySettings {
   const result = policySettings.safeParse(value);
-  if (result.success) return result.data;
-  const { path, message } = result.error.issues[0];
-  throw new UsageError(`the policy's ${path.join(".") || "settings"}: ${message}`);
+  if (!result.success) {
+    const { path, message } = result.error.issues[0];
+    throw new UsageError(`the policy's ${path.join(".") || "settings"}: ${message}`);
+  }
+  const bytes = policyBytes(hostPolicyOf(result.data));
+  if (bytes <= MAXIMUM_POLICY_BYTES) return result.data;
+  throw new UsageError(`the policy's paths and patterns are ${bytes} bytes long, and may be ${MAXIMUM_POLICY_BYTES}`, {
+    hint: "name folders instead of what is in them, or give hosts policies of their own",
+  });
+}
+
+/** What of a policy its hosts are told. */
+export function hostPolicyOf(settings: PolicySettings): HostPolicy {
+  const { schedule, sources, excludes, limitUploadKib = 0, limitDownloadKib = 0 } = settings;
+  const rate = (kib: number): number => Math.max(MINIMUM_BYTES_PER_SECOND, kib * KIB);
+  return {
+    schedule,
+    sources,
+    excludes,
+    ...(limitUploadKib > 0 && { uploadBytesPerSecond: rate(limitUploadKib) }),
+    ...(limitDownloadKib > 0 && { downloadBytesPerSecond: rate(limitDownloadKib) }),
+  };
 }
 
 export function retentionOf({ retention }: PolicySettings): RetentionPolicy {

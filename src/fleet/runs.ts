@@ -1,4 +1,5 @@
 /** Runs: tries at a backup, what came of them, and what they had to say. */
+import { sql } from "kysely";
 import type { Database } from "./database/open.ts";
 import type { RunLogTable, RunTable } from "./database/schema.ts";
 import type { EarlierRun } from "../retention/space.ts";
@@ -6,6 +7,9 @@ import type { EarlierRun } from "../retention/space.ts";
 export interface Run {
   readonly id: number;
   readonly host: string;
+  /** When a person asked for it; null for those that came by themselves. */
+  readonly wantedMs: number | null;
+  /** Of one that waits: since when. */
   readonly startedMs: number;
   readonly endedMs: number | null;
   readonly state: RunTable["state"];
@@ -31,7 +35,18 @@ export interface LogLine {
 export const MAXIMUM_LOG_LINES = 10_000;
 const MAXIMUM_MESSAGE_LENGTH = 4096;
 
+/** Begins a run of a host, or the one of it that waits. Gives its number. */
 export async function beginRun(database: Database, hostId: number, nowMs: number): Promise<number> {
+  const waiting = await waitingRun(database, hostId);
+  if (waiting !== undefined) {
+    await database
+      .updateTable("runs")
+      .set({ state: "running", started_ms: nowMs })
+      .where("id", "=", waiting)
+      .where("state", "=", "waiting")
+      .execute();
+    return waiting;
+  }
   const { insertId } = await database
     .insertInto("runs")
     .values({ host_id: hostId, started_ms: nowMs, state: "running" })
@@ -39,8 +54,122 @@ export async function beginRun(database: Database, hostId: number, nowMs: number
   return Number(insertId);
 }
 
+async function waitingRun(database: Database, hostId: number): Promise<number | undefined> {
+  const waiting = database.selectFrom("runs").select("id").where("state", "=", "waiting").where("host_id", "=", hostId);
+  return (await waiting.orderBy("id").limit(1).executeTakeFirst())?.id;
+}
+
+/** A person wants a run of a host. Gives the run that waits for the host, or is under way already. */
+export async function wantRun(database: Database, hostId: number, nowMs: number): Promise<Run> {
+  const open = await database
+    .selectFrom("runs")
+    .select("id")
+    .where("state", "in", ["waiting", "running"])
+    .where("host_id", "=", hostId)
+    .orderBy("id", "desc")
+    .limit(1)
+    .executeTakeFirst();
+  if (open !== undefined) return (await findRun(database, open.id))!;
+  const { insertId } = await database
+    .insertInto("runs")
+    .values({ host_id: hostId, wanted_ms: nowMs, started_ms: nowMs, state: "waiting" })
+    .executeTakeFirstOrThrow();
+  return (await findRun(database, Number(insertId)))!;
+}
+
+/** Whether a person wants a run of the host that has not begun. */
+export async function isRunWanted(database: Database, hostId: number): Promise<boolean> {
+  return (await waitingRun(database, hostId)) !== undefined;
+}
+
+/** Nobody wants the run any more that waits for a host. False where none does. */
+export async function takeBackRun(database: Database, hostId: number): Promise<boolean> {
+  const { numDeletedRows } = await database
+    .deleteFrom("runs")
+    .where("state", "=", "waiting")
+    .where("host_id", "=", hostId)
+    .executeTakeFirstOrThrow();
+  return numDeletedRows > 0n;
+}
+
+const HOUR_MS = 3_600_000;
+/** A hostile host could fill the disc with more. */
+const REFUSALS_AN_HOUR = 20;
+
+/**
+ * Records that a host was not let in, and why. The same refusal again within an hour only makes the one known last
+ * longer, and of different ones not all are recorded where they come by the dozen.
+ */
+export async function noteRefusal(database: Database, hostId: number, reason: string, nowMs: number): Promise<void> {
+  const error = reason.slice(0, MAXIMUM_MESSAGE_LENGTH);
+  if (await isRunWanted(database, hostId)) {
+    return endRun(database, await beginRun(database, hostId, nowMs), { state: "refused", error }, nowMs);
+  }
+  const recent = await database
+    .selectFrom("runs")
+    .select(["id", "error"])
+    .where("host_id", "=", hostId)
+    .where("started_ms", ">", nowMs - HOUR_MS)
+    .where("state", "=", "refused")
+    .limit(REFUSALS_AN_HOUR)
+    .execute();
+  const same = recent.find((run) => run.error === error);
+  if (same !== undefined) {
+    await database.updateTable("runs").set({ ended_ms: nowMs }).where("id", "=", same.id).execute();
+  } else if (recent.length < REFUSALS_AN_HOUR) {
+    await database
+      .insertInto("runs")
+      .values({ host_id: hostId, started_ms: nowMs, ended_ms: nowMs, state: "refused", error })
+      .execute();
+  }
+}
+
+export interface HistoryLimits {
+  /** Older runs and jobs go. */
+  readonly days: number;
+  /** So many runs of each host stay at most, and as many jobs of each kind. */
+  readonly runs: number;
+}
+
+export const DEFAULT_HISTORY: HistoryLimits = { days: 400, runs: 2000 };
+
+/** What the growth guard looks at. */
+const KEPT_SNAPSHOT_RUNS = 100;
+const DELETED_AT_ONCE = 2000;
+
+/**
+ * Deletes what is older or more than the limits allow, some of it at a time. Stays: each host's last run and its last
+ * hundred with a snapshot, a sudden growth whose snapshot stands, the last job of each kind and its last success.
+ * Gives how many went; to be called again until it is none.
+ */
+export async function trimHistory(database: Database, { days, runs }: HistoryLimits, nowMs: number): Promise<number> {
+  const beforeMs = nowMs - days * 24 * HOUR_MS;
+  const deletedRuns = await sql`
+    DELETE FROM runs WHERE id IN (
+      SELECT id FROM (
+        SELECT id, state, snapshot, started_ms, sudden_growth, accepted,
+          row_number() OVER (PARTITION BY host_id ORDER BY id DESC) AS place,
+          row_number() OVER (PARTITION BY host_id, snapshot IS NULL ORDER BY id DESC) AS place_of_kind
+        FROM runs)
+      WHERE place > 1 AND state NOT IN ('waiting', 'running') AND (place > ${runs} OR started_ms < ${beforeMs})
+        AND NOT (snapshot IS NOT NULL AND place_of_kind <= ${KEPT_SNAPSHOT_RUNS})
+        AND NOT (sudden_growth = 1 AND accepted = 0 AND snapshot IN (SELECT id FROM snapshots))
+      LIMIT ${DELETED_AT_ONCE})`.execute(database);
+  const deletedJobs = await sql`
+    DELETE FROM maintenance WHERE id IN (
+      SELECT id FROM (
+        SELECT id, state, started_ms,
+          row_number() OVER (PARTITION BY account_id, kind, host ORDER BY id DESC) AS place,
+          row_number() OVER (PARTITION BY account_id, kind, host, state ORDER BY id DESC) AS place_of_state
+        FROM maintenance)
+      WHERE place > 1 AND state <> 'running' AND (place > ${runs} OR started_ms < ${beforeMs})
+        AND NOT (state = 'succeeded' AND place_of_state = 1)
+      LIMIT ${DELETED_AT_ONCE})`.execute(database);
+  return Number((deletedRuns.numAffectedRows ?? 0n) + (deletedJobs.numAffectedRows ?? 0n));
+}
+
 export interface RunEnd {
-  readonly state: Exclude<RunTable["state"], "running">;
+  readonly state: Exclude<RunTable["state"], "waiting" | "running">;
   readonly snapshot?: string;
   readonly files?: number;
   readonly sizeBytes?: number;
@@ -121,6 +250,7 @@ function runOf(row: RunRow): Run {
   return {
     id: row.id,
     host: row.name,
+    wantedMs: row.wanted_ms,
     startedMs: row.started_ms,
     endedMs: row.ended_ms,
     state: row.state,

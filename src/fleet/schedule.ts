@@ -9,6 +9,7 @@ export type Schedule =
   | { readonly kind: "cron"; readonly pattern: string };
 
 const HOUR_MS = 3_600_000;
+const DAY_MS = 24 * HOUR_MS;
 const NAMED: Readonly<Record<string, number>> = { hourly: HOUR_MS, daily: 24 * HOUR_MS, weekly: 7 * 24 * HOUR_MS };
 const UNIT_MS = { m: 60_000, h: HOUR_MS, d: 24 * HOUR_MS } as const;
 
@@ -31,7 +32,7 @@ export function parseSchedule(text: string): Schedule {
       cause,
     });
   }
-  return { kind: "cron", pattern: word };
+  return { kind: "cron", pattern: word.split(/\s+/).join(" ") };
 }
 
 /** When the run after one at `lastMs` is due. */
@@ -47,8 +48,49 @@ export function nextDueMs(schedule: Schedule, lastMs: number): number {
  */
 export function jitterMs(schedule: Schedule, host: string, lastMs: number): number {
   const spanMs = Math.min((nextDueMs(schedule, lastMs) - lastMs) / 12, HOUR_MS);
-  const share = createHash("sha256").update(host).digest().readUInt32BE(0) / 2 ** 32;
-  return Math.floor(spanMs * share);
+  return Math.floor(spanMs * shareOf(host));
+}
+
+/** Within these hours of the night, on the clock of the server, hosts are saved whose schedule counts in days. */
+const NIGHT_HOURS = 6;
+
+/**
+ * When a host shall be saved again that was last saved at `lastMs`. A line of cron says it, but for the jitter. Intervals
+ * have places on the clock, other ones for each host and always the same for one, so that a run by hand shifts nothing:
+ * the next place that is at least a quarter of the interval after the last snapshot.
+ */
+export function dueMs(schedule: Schedule, host: string, lastMs: number): number {
+  if (schedule.kind === "cron") return nextDueMs(schedule, lastMs) + jitterMs(schedule, host, lastMs);
+  const { intervalMs } = schedule;
+  const earliestMs = lastMs + intervalMs / 4;
+  const share = shareOf(host);
+  if (intervalMs % DAY_MS !== 0) {
+    const offsetMs = intervalMs * share;
+    return Math.floor(Math.ceil((earliestMs - offsetMs) / intervalMs) * intervalMs + offsetMs);
+  }
+  const days = intervalMs / DAY_MS;
+  const nightMs = Math.floor(NIGHT_HOURS * HOUR_MS * share);
+  const earliest = new Date(earliestMs);
+  for (let ahead = 0; ; ahead++) {
+    const midnight = new Date(earliest.getFullYear(), earliest.getMonth(), earliest.getDate() + ahead);
+    const placeMs = midnight.getTime() + nightMs;
+    if (placeMs >= earliestMs && isRunDay(midnight, days, share)) return placeMs;
+  }
+}
+
+/** Weekly is on Sundays; every three days is on other days for each host. */
+function isRunDay(midnight: Date, days: number, share: number): boolean {
+  const day = Math.round(Date.UTC(midnight.getFullYear(), midnight.getMonth(), midnight.getDate()) / DAY_MS);
+  const first = days === 7 ? FIRST_SUNDAY : Math.floor(share * days);
+  return (day - first) % days === 0;
+}
+
+/** Days after 1970-01-01, which was a Thursday. */
+const FIRST_SUNDAY = 3;
+
+/** From 0 to 1, always the same for one name. */
+function shareOf(host: string): number {
+  return createHash("sha256").update(host).digest().readUInt32BE(0) / 2 ** 32;
 }
 
 /** From when on a host counts as silent that was last well at `lastMs`: what is due, and half as long again, at least an hour. */

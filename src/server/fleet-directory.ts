@@ -2,18 +2,20 @@
 import { randomBytes } from "node:crypto";
 import { existsSync, readFileSync } from "node:fs";
 import path from "node:path";
-import { messageOf, RefusedError, UsageError } from "../errors.ts";
+import { HoldfastError, messageOf, RefusedError, UsageError } from "../errors.ts";
 import { discSpace, findAccount, type Account as FleetAccount } from "../fleet/accounts.ts";
 import { admitBackup, limitReached, type MeasureSpace, type Permit } from "../fleet/admission.ts";
 import { noteSnapshot } from "../fleet/catalogue.ts";
 import type { Database } from "../fleet/database/open.ts";
 import { findHost, type Host } from "../fleet/hosts.ts";
-import { findPolicy } from "../fleet/policies.ts";
-import { beginRun, endRun, logRun } from "../fleet/runs.ts";
+import { nextRunOf } from "../fleet/next-run.ts";
+import { findPolicy, hostPolicyOf } from "../fleet/policies.ts";
+import { beginRun, endRun, isRunWanted, logRun, noteRefusal } from "../fleet/runs.ts";
 import { writeFileDurably } from "../fleet/write-file.ts";
 import type { Repository } from "../repository/repository.ts";
 import { readSnapshot } from "../repository/snapshots.ts";
-import { createPackVerifier, holdsAllKeys } from "./verify-pack.ts";
+import { holdsAllKeys } from "./verify-pack.ts";
+import type { VerifyPool } from "./verify-pool.ts";
 import { createFleetCatalogue } from "./fleet-catalogue.ts";
 import type { Account, HostDirectory } from "./host-directory.ts";
 import type { SessionObserver, SessionReport } from "./host-sessions.ts";
@@ -24,6 +26,7 @@ export interface FleetDirectoryOptions {
   readonly database: Database;
   readonly dataFolder: string;
   readonly repositoryOf: (account: FleetAccount) => Promise<Repository>;
+  readonly verifyPool: VerifyPool;
   readonly nowMs: () => number;
   readonly log: Log;
   readonly measure?: MeasureSpace;
@@ -40,6 +43,8 @@ export interface FleetDirectory extends HostDirectory {
 interface OpenRun {
   readonly host: Host;
   readonly runId: Promise<number>;
+  /** A person asked for it. */
+  readonly isWanted: boolean;
   /** What may be stored, once that was asked for. */
   permit: Promise<Permit> | undefined;
   takenBytes: number;
@@ -50,7 +55,7 @@ export function createFleetDirectory(options: FleetDirectoryOptions): FleetDirec
   const { database, nowMs, log, measure = discSpace } = options;
   const accounts = new Map<string, Promise<Account>>();
   const runs = new Map<string, OpenRun>();
-  const hosts = new Map<string, Host>();
+  const hosts = new Map<string, { readonly host: Host; readonly isWanted: boolean }>();
   const ticketKey = keptSecret(path.join(options.dataFolder, "ticket.key"));
   let noted: Promise<unknown> = Promise.resolve();
 
@@ -79,7 +84,7 @@ export function createFleetDirectory(options: FleetDirectoryOptions): FleetDirec
       repositoryId: repository.config.id,
       indexKey: repository.ring.indexKey,
       ticketKey,
-      verifyPack: holdsAllKeys(repository.ring) ? createPackVerifier(repository.ring) : undefined,
+      verifyPack: holdsAllKeys(repository.ring) ? options.verifyPool.verifierOf(repository.ring) : undefined,
       catalogue: createFleetCatalogue(database, account.id, async (_host, id) => {
         await noteSnapshot(database, account.id, await readSnapshot(repository, id));
       }),
@@ -91,7 +96,7 @@ export function createFleetDirectory(options: FleetDirectoryOptions): FleetDirec
   async function admit(account: FleetAccount, hostName: string, bytes: number): Promise<() => void> {
     const run = runs.get(hostName);
     if (run === undefined) throw new RefusedError("nothing may be stored outside of a run");
-    run.permit ??= admitBackup(database, run.host, nowMs(), measure);
+    run.permit ??= admitBackup(database, run.host, nowMs(), measure, run.isWanted);
     const permit = await run.permit;
     const space = measure(account);
     // Others store at the same time.
@@ -106,9 +111,15 @@ export function createFleetDirectory(options: FleetDirectoryOptions): FleetDirec
     const { committed } = run;
     const id = await run.runId;
     if (committed === undefined) {
-      const error = report.problem ?? "the host ended the run without a snapshot";
-      await endRun(database, id, { state: "failed", storedBytes: report.receivedBytes, error }, nowMs());
-      log("warning", "a run failed", { host: report.host, run: id, error });
+      const { refusal } = report;
+      const state = refusal === undefined ? "failed" : "refused";
+      const error = refusal ?? report.problem ?? "the host ended the run without a snapshot";
+      await endRun(database, id, { state, storedBytes: report.receivedBytes, error }, nowMs());
+      log("warning", refusal === undefined ? "a run failed" : "a run was refused", {
+        host: report.host,
+        run: id,
+        error,
+      });
       return;
     }
     const { open } = committed.record;
@@ -144,10 +155,10 @@ export function createFleetDirectory(options: FleetDirectoryOptions): FleetDirec
 
   const observer: SessionObserver = {
     began(report) {
-      const host = hosts.get(report.host);
-      if (report.purpose !== "backup" || host === undefined) return;
-      const runId = beginRun(database, host.id, report.startedMs);
-      runs.set(report.host, { host, runId, permit: undefined, takenBytes: 0, committed: undefined });
+      const admitted = hosts.get(report.host);
+      if (report.purpose !== "backup" || admitted === undefined) return;
+      const runId = beginRun(database, admitted.host.id, report.startedMs);
+      runs.set(report.host, { ...admitted, runId, permit: undefined, takenBytes: 0, committed: undefined });
       note(async () => logRun(database, await runId, "info", `the run began: ${report.program}`, nowMs()));
     },
     committed(report, record) {
@@ -177,15 +188,31 @@ export function createFleetDirectory(options: FleetDirectoryOptions): FleetDirec
           hint: "an administrator of the server can change that",
         });
       }
-      const { minimumIntervalMinutes } = await findPolicy(database, host.policy);
-      hosts.set(name, host);
+      const policy = await findPolicy(database, host.policy);
+      const isWanted = await isRunWanted(database, host.id);
+      hosts.set(name, { host, isWanted });
       return {
         name,
         signingKeys: [Buffer.from(host.keys.signingKey, "base64")],
         mode: host.keyMode,
-        minimumIntervalMs: minimumIntervalMinutes * 60_000,
+        // Whoever asks for a run means it.
+        minimumIntervalMs: isWanted ? 0 : policy.minimumIntervalMinutes * 60_000,
+        policy: hostPolicyOf(policy),
         account: await accountOf(host.account),
       };
+    },
+    async asked(name) {
+      const host = await knownHost(database, name);
+      const atMs = nowMs();
+      const asked = database.updateTable("hosts").set({ asked_ms: atMs }).where("id", "=", host.id);
+      // An agent that asks all the time makes the disc no busier.
+      await asked.where((is) => is.or([is("asked_ms", "is", null), is("asked_ms", "<", atMs - ASKED_MS)])).execute();
+      return nextRunOf(database, host, atMs);
+    },
+    refused(name, error) {
+      const hint = error instanceof HoldfastError && error.hint !== undefined ? ` (${error.hint})` : "";
+      log("warning", `a host was refused: ${messageOf(error)}`, { host: name });
+      note(async () => noteRefusal(database, (await findHost(database, name)).id, messageOf(error) + hint, nowMs()));
     },
     runningBackups: (account) => [...runs.values()].filter(({ host }) => host.account === account).length,
     async settled() {
@@ -193,6 +220,8 @@ export function createFleetDirectory(options: FleetDirectoryOptions): FleetDirec
     },
   };
 }
+
+const ASKED_MS = 60_000;
 
 async function knownHost(database: Database, name: string): Promise<Host> {
   try {

@@ -1,10 +1,15 @@
 import type { HostCatalogue } from "./host-catalogue.ts";
 import type { Storage } from "../storage/storage.ts";
+import type { HostPolicy } from "../wire/hello.ts";
 
 /** PORT: what a session needs to know of hosts, accounts and room. The fleet keeps it. */
 export interface HostDirectory {
   /** `RefusedError` where there is no such host, or it may not connect: it waits for approval, or is put on hold. */
   admitHost(host: string): Promise<AdmittedHost>;
+  /** A host wants to know when it shall save. */
+  asked?(host: string): Promise<{ readonly nextRunMs: number; readonly wanted: boolean }>;
+  /** A host was not let in, or was refused what it wanted of a session before that began. */
+  refused?(host: string, error: unknown): void;
 }
 
 export interface AdmittedHost {
@@ -15,6 +20,8 @@ export interface AdmittedHost {
   readonly mode: "full" | "write-only";
   /** Between the times of two snapshots. */
   readonly minimumIntervalMs: number;
+  /** What it is told to save. */
+  readonly policy?: HostPolicy | undefined;
   readonly account: Account;
 }
 
@@ -33,8 +40,11 @@ export interface Account {
    * bytes are stored or dropped.
    */
   readonly admit: (host: string, bytes: number) => Promise<() => void>;
-  /** Where the server can open frames: throws `DamagedError` where blobs are not what their ids say. */
-  readonly verifyPack?: ((pack: PackToVerify) => Promise<void>) | undefined;
+  /**
+   * Where the server can open frames: throws `RefusedError` or `DamagedError` where blobs are not what their ids say. The
+   * bytes may go to another thread and must not be used any more; those that it gives are the same.
+   */
+  readonly verifyPack?: ((pack: PackToVerify) => Promise<Buffer>) | undefined;
 }
 
 export interface PackToVerify {

@@ -1,10 +1,17 @@
 /** One connection of a host: says hello, and answers requests from the host's guarded storage. */
-import { HoldfastError, ObjectMissingError, ProtocolError } from "../errors.ts";
+import { HoldfastError, ObjectMissingError, ProtocolError, RefusedError } from "../errors.ts";
 import { checkRange } from "../storage/object-name.ts";
 import type { Storage, StoredObject } from "../storage/storage.ts";
 import { malformed } from "../wire/bytes.ts";
 import type { Connection } from "../wire/connection.ts";
-import { type AgentHello, commonVersion, decodeAgentHello, encodeHello, VERSION } from "../wire/hello.ts";
+import {
+  type AgentHello,
+  commonVersion,
+  decodeAgentHello,
+  encodeHello,
+  type ServerHello,
+  VERSION,
+} from "../wire/hello.ts";
 import { buildListing, encodeBucketCount, missingBuckets } from "../wire/listing.ts";
 import type { Message } from "../wire/message.ts";
 import { answerRequests, type AnswerOptions, type IncomingRequest } from "../wire/requests.ts";
@@ -19,8 +26,8 @@ import {
   encodeStatAnswer,
   METHODS,
 } from "../wire/storage-calls.ts";
-import type { HostDirectory } from "./host-directory.ts";
-import type { HostSessions } from "./host-sessions.ts";
+import type { AdmittedHost, HostDirectory } from "./host-directory.ts";
+import type { HostSessions, ServedSession } from "./host-sessions.ts";
 import type { IncomingUploads } from "./incoming-uploads.ts";
 import { createSlots } from "./slots.ts";
 
@@ -41,20 +48,13 @@ export async function serveHost(connection: Connection, hostName: string, option
   const messages = connection.messages();
   try {
     const hello = await receiveHello(connection, messages, options.helloMs ?? HELLO_MS);
-    const host = await options.directory.admitHost(hostName);
-    const session = await options.sessions.enter(host, hello, connection);
+    if (hello.purpose === "ask") return await answerAsker(connection, messages, hello, hostName, options);
+    const { host, session } = await enter(connection, hello, hostName, options);
     let problem: unknown;
     try {
-      const json = encodeHello({
-        version: commonVersion(VERSION, hello.version),
-        program: options.program,
-        host: host.name,
-        ticket: session.ticket,
-        startedMs: session.startedMs,
-        nowMs: Date.now(),
-      });
-      connection.send({ kind: "hello", json });
-      const calls = { host: host.name, uploads: options.uploads, count: session.count };
+      const { ticket, startedMs } = session;
+      connection.send({ kind: "hello", json: encodeHello(serverHello(hello, host, options, { ticket, startedMs })) });
+      const calls = { host: host.name, uploads: options.uploads, count: session.count, refused: session.refused };
       const answerInTurn = createAnswerer(session.storage, calls);
       await answerRequests(connection, messages, answerInTurn, options);
     } catch (error) {
@@ -65,6 +65,56 @@ export async function serveHost(connection: Connection, hostName: string, option
     if (!(error instanceof HoldfastError)) options.onFault?.(error);
     connection.close(error);
   }
+}
+
+async function enter(
+  connection: Connection,
+  hello: AgentHello,
+  hostName: string,
+  { directory, sessions }: HostSessionOptions,
+): Promise<{ host: AdmittedHost; session: ServedSession }> {
+  try {
+    const host = await directory.admitHost(hostName);
+    return { host, session: await sessions.enter(host, hello, connection) };
+  } catch (error) {
+    if (hello.purpose === "backup" && error instanceof RefusedError) directory.refused?.(hostName, error);
+    throw error;
+  }
+}
+
+/** Tells a host what it shall save and when, and nothing else. */
+async function answerAsker(
+  connection: Connection,
+  messages: AsyncGenerator<Message>,
+  hello: AgentHello,
+  hostName: string,
+  options: HostSessionOptions,
+): Promise<void> {
+  const host = await options.directory.admitHost(hostName);
+  const next = await options.directory.asked?.(hostName);
+  const answered = serverHello(hello, host, options, { ticket: "", startedMs: Date.now() });
+  const json = encodeHello({
+    ...answered,
+    ...(next && { nextRunMs: Math.max(0, Math.floor(next.nextRunMs)), wanted: next.wanted }),
+  });
+  connection.send({ kind: "hello", json });
+  await answerRequests(
+    connection,
+    messages,
+    () => Promise.reject(new RefusedError("this session is for asking only")),
+    options,
+  );
+}
+
+function serverHello(
+  hello: AgentHello,
+  { name, policy }: AdmittedHost,
+  { program }: HostSessionOptions,
+  session: Pick<ServerHello, "ticket" | "startedMs">,
+): ServerHello {
+  const version = commonVersion(VERSION, hello.version);
+  // Agents of 1.0 take no hello that is as long as one with a policy may be.
+  return { version, program, host: name, ...session, nowMs: Date.now(), ...(version.minor >= 1 && { policy }) };
 }
 
 async function receiveHello(
@@ -92,6 +142,8 @@ export interface StorageCallOptions {
   readonly uploads: IncomingUploads;
   /** Told how many bytes of content have arrived. */
   count?(receivedBytes: number): void;
+  /** Told of what the host was refused to store. */
+  refused?(error: RefusedError): void;
 }
 
 /** How much of an object is in memory at once on its way out. */
@@ -177,7 +229,16 @@ async function sizeOf(storage: ServedStorage, name: string): Promise<number> {
   throw new ObjectMissingError(`${name} is not in the repository`);
 }
 
-async function answerPut(
+async function answerPut(request: IncomingRequest, storage: ServedStorage, options: StorageCallOptions): Promise<void> {
+  try {
+    await takePut(request, storage, options);
+  } catch (error) {
+    if (error instanceof RefusedError) options.refused?.(error);
+    throw error;
+  }
+}
+
+async function takePut(
   request: IncomingRequest,
   storage: ServedStorage,
   { host, uploads, count }: StorageCallOptions,

@@ -4,7 +4,7 @@
 import { BusyError, messageOf, RefusedError } from "../errors.ts";
 import { noteRunning, type RunningNote } from "../repository/running.ts";
 import { type Connection, SILENCE_MS } from "../wire/connection.ts";
-import type { AgentHello } from "../wire/hello.ts";
+import type { AgentHello, SessionPurpose } from "../wire/hello.ts";
 import {
   type AccountGuard,
   type CommittedRecord,
@@ -31,7 +31,7 @@ export interface SessionReport {
   readonly host: string;
   /** Hex: the same for all connections of a session. */
   readonly sessionId: string;
-  readonly purpose: "backup" | "read";
+  readonly purpose: SessionPurpose;
   readonly program: string;
   readonly startedMs: number;
   /** Content that arrived, as the server counted it. */
@@ -39,6 +39,8 @@ export interface SessionReport {
   readonly snapshot: string | undefined;
   /** Why the last connection ended, where not well. */
   readonly problem: string | undefined;
+  /** What it was refused to store last, and what to do about it. */
+  readonly refusal: string | undefined;
 }
 
 export interface SessionRules {
@@ -65,6 +67,7 @@ export interface ServedSession {
   readonly ticket: string;
   readonly startedMs: number;
   count(receivedBytes: number): void;
+  refused(error: RefusedError): void;
   /** The connection is over. `problem` is undefined where the agent has said goodbye. */
   leave(problem: unknown): Promise<void>;
 }
@@ -107,7 +110,8 @@ export function createHostSessions(
   }
 
   async function begin(host: AdmittedHost, hello: AgentHello, content: TicketContent): Promise<Session> {
-    const { purpose, program } = hello;
+    const { program } = hello;
+    const purpose = hello.purpose === "backup" ? "backup" : "read";
     const { startedMs, sessionId } = content;
     // Durable before anything that the agent is told: pruning sees it, or the agent sees what is condemned.
     const guard = guardOf(host.account);
@@ -128,6 +132,7 @@ export function createHostSessions(
       receivedBytes: 0,
       snapshot: undefined,
       problem: undefined,
+      refusal: undefined,
     };
     const session: Session = {
       content,
@@ -240,6 +245,9 @@ export function createHostSessions(
         count(receivedBytes) {
           session.report.receivedBytes += receivedBytes;
         },
+        refused(error) {
+          session.report.refusal = withHint(error);
+        },
         async leave(problem) {
           if (session.connection !== connection) return;
           session.connection = undefined;
@@ -255,6 +263,10 @@ export function createHostSessions(
       await Promise.all(sessions.map(end));
     },
   };
+}
+
+function withHint(error: RefusedError): string {
+  return error.hint === undefined ? error.message : `${error.message} (${error.hint})`;
 }
 
 function writeNote(host: AdmittedHost): Promise<RunningNote> {

@@ -9,10 +9,29 @@ export interface Version {
   readonly minor: number;
 }
 
-export const VERSION: Version = { major: 1, minor: 0 };
+/** 1.1: `ask`, and in the server's hello `policy`, `nextRunMs` and `wanted`. */
+export const VERSION: Version = { major: 1, minor: 1 };
 
-/** `backup`: may store objects and commit one snapshot. `read`: only reads. */
-export type Purpose = "backup" | "read";
+/**
+ * `backup`: may store objects and commit one snapshot. `read`: only reads. `ask`: only wants to hear what the server's
+ * hello says.
+ */
+export type Purpose = "backup" | "read" | "ask";
+
+/** What storage is opened for. */
+export type SessionPurpose = Exclude<Purpose, "ask">;
+
+/** What a server wants of a host: data to save and leave out, and when. Nothing in it is a command. */
+export interface HostPolicy {
+  /** As `parseSchedule` takes it; for when the server cannot be asked. */
+  readonly schedule: string;
+  /** Full paths; none: every local file system. */
+  readonly sources: readonly string[];
+  /** Patterns as in .gitignore. */
+  readonly excludes: readonly string[];
+  readonly uploadBytesPerSecond?: number | undefined;
+  readonly downloadBytesPerSecond?: number | undefined;
+}
 
 export interface AgentHello {
   readonly version: Version;
@@ -34,10 +53,27 @@ export interface ServerHello {
   readonly startedMs: number;
   /** The server's clock now. */
   readonly nowMs: number;
+  /** For agents that speak 1.1. */
+  readonly policy?: HostPolicy | undefined;
+  /** Who asks: from when on, by the server's clock, it shall save. */
+  readonly nextRunMs?: number | undefined;
+  /** Who asks: somebody wants a run now. */
+  readonly wanted?: boolean | undefined;
 }
 
 const MAXIMUM_HELLO_BYTES = 16 * 1024;
+/** With a policy; fits into one message. */
+const MAXIMUM_SERVER_HELLO_BYTES = 120 * 1024;
 const MAXIMUM_TEXT = 1024;
+const MAXIMUM_PATHS = 1000;
+const MAXIMUM_PATH_CHARACTERS = 4096;
+
+/** Largest policy that can be told to a host, as JSON. */
+export const MAXIMUM_POLICY_BYTES = 96 * 1024;
+
+export function policyBytes(policy: HostPolicy): number {
+  return Buffer.byteLength(JSON.stringify(policy), "utf8");
+}
 
 export function encodeHello(hello: AgentHello | ServerHello): Buffer {
   return Buffer.from(JSON.stringify(hello), "utf8");
@@ -45,7 +81,7 @@ export function encodeHello(hello: AgentHello | ServerHello): Buffer {
 
 /** Throws `ProtocolError`, also where the agent speaks a major version that is not ours. */
 export function decodeAgentHello(json: Uint8Array): AgentHello {
-  const fields = parse(json);
+  const fields = parse(json, MAXIMUM_HELLO_BYTES);
   const version = versionOf(fields["version"]);
   if (version.major !== VERSION.major) {
     const older = version.major < VERSION.major ? "agent" : "server";
@@ -54,16 +90,26 @@ export function decodeAgentHello(json: Uint8Array): AgentHello {
     });
   }
   const purpose = fields["purpose"];
-  if (purpose !== "backup" && purpose !== "read") throw malformed(`no session has such a purpose`);
+  if (purpose !== "backup" && purpose !== "read" && purpose !== "ask") {
+    throw new ProtocolError("the agent wants something of a session that this server does not know", {
+      hint: "update Holdfast on the server",
+    });
+  }
   const resume = fields["resume"] === undefined ? undefined : textOf(fields, "resume");
   return { version, program: textOf(fields, "program"), purpose, resume };
 }
 
 /** Throws `ProtocolError`. */
 export function decodeServerHello(json: Uint8Array): ServerHello {
-  const fields = parse(json);
+  const fields = parse(json, MAXIMUM_SERVER_HELLO_BYTES);
   const version = versionOf(fields["version"]);
-  if (version.major !== VERSION.major) throw malformed(`the server answers in version ${version.major}`);
+  if (version.major !== VERSION.major) {
+    throw new ProtocolError(`the server speaks version ${version.major} of the protocol, this agent ${VERSION.major}`, {
+      hint: `update Holdfast on ${version.major < VERSION.major ? "the server" : "this host"}`,
+    });
+  }
+  const policy = fields["policy"] === undefined ? undefined : policyOf(fields["policy"]);
+  const nextRunMs = fields["nextRunMs"] === undefined ? undefined : timeOf(fields, "nextRunMs");
   return {
     version,
     program: textOf(fields, "program"),
@@ -71,23 +117,70 @@ export function decodeServerHello(json: Uint8Array): ServerHello {
     ticket: textOf(fields, "ticket"),
     startedMs: timeOf(fields, "startedMs"),
     nowMs: timeOf(fields, "nowMs"),
+    ...(policy !== undefined && { policy }),
+    ...(nextRunMs !== undefined && { nextRunMs }),
+    ...(fields["wanted"] === true && { wanted: true }),
   };
 }
+
+/** Only what is known of it, so that a later version may say more. */
+function policyOf(value: unknown): HostPolicy {
+  const fields = recordOf(value);
+  if (fields === undefined) throw malformed("the policy of its hello is no object");
+  const policy: HostPolicy = {
+    schedule: textOf(fields, "schedule"),
+    sources: textsOf(fields, "sources"),
+    excludes: textsOf(fields, "excludes"),
+    ...rateOf(fields, "uploadBytesPerSecond"),
+    ...rateOf(fields, "downloadBytesPerSecond"),
+  };
+  if (!policy.sources.every((path) => path.startsWith("/"))) throw malformed("a path of its policy is not a full one");
+  return policy;
+}
+
+function textsOf(fields: Record<string, unknown>, name: string): string[] {
+  const values = fields[name];
+  const isText = (value: unknown): boolean =>
+    typeof value === "string" && value !== "" && value.length <= MAXIMUM_PATH_CHARACTERS && !/[\0\r\n]/.test(value);
+  if (!Array.isArray(values) || values.length > MAXIMUM_PATHS || !values.every(isText)) {
+    throw malformed(`"${name}" of its policy is no list of paths`);
+  }
+  return values as string[];
+}
+
+function rateOf<Name extends "uploadBytesPerSecond" | "downloadBytesPerSecond">(
+  fields: Record<string, unknown>,
+  name: Name,
+): Partial<Record<Name, number>> {
+  const value = fields[name];
+  if (value === undefined) return {};
+  if (!isCount(value) || value < MINIMUM_BYTES_PER_SECOND) throw malformed(`"${name}" of its policy is no rate`);
+  return { [name]: value } as Record<Name, number>;
+}
+
+/** What is slower never ends. */
+export const MINIMUM_BYTES_PER_SECOND = 1024;
 
 /** What two sides of one major speak. */
 export function commonVersion(ours: Version, theirs: Version): Version {
   return { major: ours.major, minor: Math.min(ours.minor, theirs.minor) };
 }
 
-function parse(json: Uint8Array): Record<string, unknown> {
-  if (json.length > MAXIMUM_HELLO_BYTES) throw malformed(`a hello of ${json.length} bytes`);
+function parse(json: Uint8Array, maximumBytes: number): Record<string, unknown> {
+  if (json.length > maximumBytes) throw malformed(`a hello of ${json.length} bytes`);
   let value: unknown;
   try {
     value = JSON.parse(Buffer.from(json.buffer, json.byteOffset, json.length).toString("utf8"));
   } catch {
     throw malformed("its hello is not JSON");
   }
-  if (typeof value !== "object" || value === null || Array.isArray(value)) throw malformed("its hello is no object");
+  const fields = recordOf(value);
+  if (fields === undefined) throw malformed("its hello is no object");
+  return fields;
+}
+
+function recordOf(value: unknown): Record<string, unknown> | undefined {
+  if (typeof value !== "object" || value === null || Array.isArray(value)) return undefined;
   // Without a prototype no field is there that was not sent.
   return Object.assign(Object.create(null) as Record<string, unknown>, value);
 }

@@ -1,7 +1,8 @@
 /** Steps from each version of the database to the next. A step that was released is never changed: add another. */
 import type { DatabaseSync } from "node:sqlite";
 
-const STEPS: readonly string[] = [
+/** Exported for tests. */
+export const STEPS: readonly string[] = [
   `
   CREATE TABLE accounts (
     id INTEGER PRIMARY KEY,
@@ -127,6 +128,52 @@ const STEPS: readonly string[] = [
     paths_from TEXT NOT NULL CHECK (paths_from IN ('policy', 'host')),
     form TEXT CHECK (form IN ('full', 'plain'))
   ) STRICT;
+  `,
+  // Runs may wait. SQLite changes no CHECK, so the table and what refers to it are made anew.
+  `
+  CREATE TABLE new_runs (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    host_id INTEGER NOT NULL REFERENCES hosts (id) ON DELETE CASCADE,
+    wanted_ms INTEGER,
+    started_ms INTEGER NOT NULL,
+    ended_ms INTEGER,
+    state TEXT NOT NULL CHECK (state IN ('waiting', 'running', 'succeeded', 'incomplete', 'failed', 'refused')),
+    snapshot TEXT,
+    files INTEGER NOT NULL DEFAULT 0,
+    size_bytes INTEGER NOT NULL DEFAULT 0,
+    added_bytes INTEGER NOT NULL DEFAULT 0,
+    stored_bytes INTEGER NOT NULL DEFAULT 0,
+    sudden_growth INTEGER NOT NULL DEFAULT 0,
+    accepted INTEGER NOT NULL DEFAULT 0,
+    error TEXT
+  ) STRICT;
+  INSERT INTO new_runs
+    SELECT id, host_id, NULL, started_ms, ended_ms, state, snapshot, files, size_bytes, added_bytes, stored_bytes,
+      sudden_growth, accepted, error FROM runs;
+  CREATE TEMP TABLE old_log AS SELECT * FROM run_log;
+  DROP TABLE run_log;
+  DROP TABLE runs;
+  ALTER TABLE new_runs RENAME TO runs;
+  CREATE INDEX runs_of_host ON runs (host_id, started_ms);
+  CREATE INDEX runs_by_snapshot ON runs (snapshot) WHERE snapshot IS NOT NULL;
+  CREATE INDEX runs_under_way ON runs (state) WHERE state IN ('waiting', 'running');
+  CREATE TABLE run_log (
+    id INTEGER PRIMARY KEY,
+    run_id INTEGER NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
+    at_ms INTEGER NOT NULL,
+    level TEXT NOT NULL CHECK (level IN ('info', 'warning', 'error')),
+    message TEXT NOT NULL
+  ) STRICT;
+  CREATE INDEX log_of_run ON run_log (run_id, id);
+  INSERT INTO run_log SELECT * FROM old_log;
+  DROP TABLE old_log;
+  ALTER TABLE hosts ADD COLUMN asked_ms INTEGER;
+  CREATE TABLE earlier_keys (
+    host_id INTEGER NOT NULL REFERENCES hosts (id) ON DELETE CASCADE,
+    signing_key TEXT NOT NULL,
+    until_ms INTEGER NOT NULL,
+    PRIMARY KEY (host_id, signing_key)
+  ) STRICT, WITHOUT ROWID;
   `,
 ];
 

@@ -7,6 +7,7 @@ export interface Schema {
   hosts: HostTable;
   tokens: TokenTable;
   pulls: PullTable;
+  earlier_keys: EarlierKeyTable;
   runs: RunTable;
   run_log: RunLogTable;
   maintenance: MaintenanceTable;
@@ -54,6 +55,16 @@ export interface HostTable {
   /** What its snapshots take in storage, as last counted. */
   used_bytes: Generated<number>;
   created_ms: number;
+  /** When its agent last asked whether it shall save. */
+  asked_ms: Generated<number | null>;
+}
+
+/** Signing keys that were a host's own before: what they signed stays good. */
+export interface EarlierKeyTable {
+  host_id: number;
+  /** Ed25519, base64. */
+  signing_key: string;
+  until_ms: number;
 }
 
 /** One-time keys with which a host may enrol. */
@@ -81,10 +92,16 @@ export interface PullTable {
 export interface RunTable {
   id: Generated<number>;
   host_id: number;
+  /** When a person asked for it; null for those that came by themselves. */
+  wanted_ms: Generated<number | null>;
+  /** Of one that waits: since when. */
   started_ms: number;
   ended_ms: number | null;
-  /** `incomplete`: a snapshot, but something could not be read. `refused`: not let in, `error` says why. */
-  state: "running" | "succeeded" | "incomplete" | "failed" | "refused";
+  /**
+   * `waiting`: a person wants it, and the host has not come yet. `incomplete`: a snapshot, but something could not be
+   * read. `refused`: not let in, `error` says why.
+   */
+  state: "waiting" | "running" | "succeeded" | "incomplete" | "failed" | "refused";
   snapshot: string | null;
   files: Generated<number>;
   size_bytes: Generated<number>;
