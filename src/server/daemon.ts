@@ -31,6 +31,7 @@ import type { Log } from "./log.ts";
 import { endInterruptedJobs } from "./maintenance-jobs.ts";
 import { reconcileOwnership } from "./reconcile-ownership.ts";
 import { createScheduler, performInProcess } from "./scheduler.ts";
+import { createVerifyPool } from "./verify-pool.ts";
 
 export interface ServerOptions {
   readonly dataFolder: string;
@@ -99,7 +100,9 @@ async function startParts(
   };
   await settingsChanged();
 
-  const directory = createFleetDirectory({ database, dataFolder, repositoryOf: repositories.of, nowMs, log });
+  const verifyPool = createVerifyPool();
+  closers.push(() => verifyPool.close());
+  const directory = createFleetDirectory({ database, dataFolder, repositoryOf: repositories.of, verifyPool, nowMs, log });
   closers.push(() => directory.settled());
   const { maintenance } = configuration;
   const scheduler = createScheduler({

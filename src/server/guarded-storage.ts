@@ -280,10 +280,11 @@ export function guardedStorage(guard: AccountGuard, host: AdmittedHost, session:
       if ((await catalogue.ownerOfOrigin(origin)) === host.name) continue;
       throw new RefusedError(`pack ${id.slice(0, 16)}… is refused: it speaks of frames that are not this host's`);
     }
-    await account.verifyPack?.({ id, bytes });
+    const pack = { id, sizeBytes: bytes.length, frames: frameSetOf(frames) };
+    const verified = (await account.verifyPack?.({ id, bytes })) ?? bytes;
     // Noted before it is stored: a pack that nobody owns would be in the way of whoever made it.
-    await catalogue.addPack(host.name, { id, sizeBytes: bytes.length, frames: frameSetOf(frames) });
-    return storage.put(packObjectName(id), [bytes]);
+    await catalogue.addPack(host.name, pack);
+    return storage.put(packObjectName(id), [verified]);
   }
 
   async function putIndex(id: string, bytes: Buffer): Promise<boolean> {

@@ -5,7 +5,8 @@ import { createKeyRing } from "../../src/crypto/key-ring.ts";
 import { sha256 } from "../../src/crypto/keyed-hash.ts";
 import { generateSigningKey } from "../../src/crypto/signing.ts";
 import { DamagedError, type HoldfastError, RefusedError, StorageError } from "../../src/errors.ts";
-import { createPackVerifier } from "../../src/server/verify-pack.ts";
+import type { Account } from "../../src/server/host-directory.ts";
+import { createVerifyPool } from "../../src/server/verify-pool.ts";
 import type { MemoryStorage } from "../../src/storage/memory.ts";
 import { memoryStorage } from "../../src/storage/memory.ts";
 import {
@@ -17,6 +18,7 @@ import {
   framesOf,
   hostileAgent,
 } from "./hostile-agent.ts";
+import { atEnd } from "../support/at-end.ts";
 import { createTestFleet, type TestFleet, type TestFleetSettings } from "./test-fleet.ts";
 
 type T = Parameters<typeof createTestFleet>[0];
@@ -254,13 +256,15 @@ test("stores nothing but packs, indexes and snapshots, under no name that leads 
 });
 
 test("refuses a blob that is not what its id says, where the server holds the key", async (t) => {
-  const verifier: { verify?: ReturnType<typeof createPackVerifier> } = {};
+  const verifier: { verify?: NonNullable<Account["verifyPack"]> } = {};
   const { storage, ring, agent } = await brokenInto(t, {
-    account: { verifyPack: (pack) => verifier.verify?.(pack) ?? Promise.resolve() },
+    account: { verifyPack: (pack) => verifier.verify?.(pack) ?? Promise.resolve(pack.bytes) },
   });
+  const pool = createVerifyPool(1);
+  atEnd(t, () => pool.close());
   const secret = randomBytes(500);
   const poisoned = forgePack(ring, [randomBytes(500)], { blobIds: [forgePack(ring, [secret]).blobs[0].ids] });
-  verifier.verify = createPackVerifier(ring);
+  verifier.verify = pool.verifierOf(ring);
   await refused(storage, agent.put(poisoned.name, poisoned.bytes), /not what their ids say/);
   // Sealed with a key that the server cannot open.
   const opaque = forgePack({ ...ring, publicKey: createKeyRing(ring.repositoryId).publicKey }, [secret]);
