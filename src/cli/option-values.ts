@@ -59,3 +59,9 @@ function timeOf([text, year, month, day, hour, minute, second, zone]: readonly s
   const isSame = date.getMonth() === parts[1] - 1 && date.getDate() === parts[2] && parts[3] < 24 && parts[4] < 60;
   return isSame && parts[5] < 60 ? date.getTime() : NaN;
 }
+
+export function portNumber(given: string): number {
+  const port = Number(given);
+  if (/^[0-9]+$/.test(given) && port > 0 && port < 65_536) return port;
+  throw new UsageError(`"${given}" is no port`);
+}

@@ -6,9 +6,11 @@ import { listCatalogue } from "../fleet/catalogue.ts";
 import type { Database } from "../fleet/database/open.ts";
 import { createToken, enrol } from "../fleet/enrolment.ts";
 import { fleetStatus } from "../fleet/health.ts";
-import { addHost, approveHost, editHost, findHost, listHosts, removeHost } from "../fleet/hosts.ts";
+import { addHost, approveHost, editHost, findHost, listHosts, removeHost, type Host } from "../fleet/hosts.ts";
+import { checkName } from "../fleet/names.ts";
 import {
   DEFAULT_POLICY,
+  DEFAULT_POLICY_NAME,
   findPolicy,
   listPolicies,
   parsePolicySettings,
@@ -16,8 +18,9 @@ import {
   removePolicy,
   savePolicy,
 } from "../fleet/policies.ts";
-import { acceptGrowth, findRun, listRuns, readRunLog } from "../fleet/runs.ts";
+import { acceptGrowth, findRun, listRuns, readRunLog, takeBackRun, wantRun, type Run } from "../fleet/runs.ts";
 import type { Repository } from "../repository/repository.ts";
+import { changePull, keepPullPolicy, preparePull, pullInstallation, testPull } from "./pulls/administer.ts";
 import { listMaintenance, planAccountRetention, type MaintenanceJob } from "./maintenance-jobs.ts";
 
 export interface ApiContext {
@@ -28,6 +31,8 @@ export interface ApiContext {
   /** To be called after settings changed, and before that is told. */
   readonly settingsChanged: () => Promise<void>;
   readonly requestMaintenance: (job: MaintenanceJob) => void;
+  /** Begins the run of a host that the server pulls from, which waits or is new, at once. Gives its number. */
+  readonly startPull: (host: Host) => Promise<number>;
   readonly troubles: () => ReadonlyMap<string, string>;
   /** Public keys of the machine's sshd, for agents to pin; empty where they can't be read. */
   readonly sshHostKeys: () => readonly string[];
@@ -88,10 +93,28 @@ const quota = z.strictObject({
 const keyMode = z.enum(["full", "write-only"]);
 const limit = z.coerce.number().int().min(1).max(100_000);
 
+const pathsFrom = z.enum(["policy", "host"]);
+const port = z.int().min(1).max(65_535);
+const identityFile = z.string().startsWith("/", { error: "must be a full path" }).max(4096);
+const newPull = z.strictObject({
+  login: z.string().max(512),
+  port: port.default(22),
+  identityFile: identityFile.optional(),
+  pathsFrom: pathsFrom.default("policy"),
+});
+const pullChange = z.strictObject({
+  login: z.string().max(512).optional(),
+  port: port.optional(),
+  identityFile: identityFile.optional(),
+  pathsFrom: pathsFrom.optional(),
+  newHostKey: z.boolean().optional(),
+});
+
 const newHost = z.strictObject({
   name: z.string(),
   account: z.string().default("default"),
-  policy: z.string().default("default"),
+  policy: z.string().optional(),
+  pull: newPull.optional(),
   keyMode: keyMode.default("full"),
   quota: quota.default({}),
 });
@@ -133,13 +156,30 @@ const STATUS: readonly AnyRoute[] = [
 const HOSTS: readonly AnyRoute[] = [
   route("GET", "/v1/hosts", {}, ({ database }) => listHosts(database)),
   route("GET", "/v1/hosts/:name", {}, ({ database }, { name }) => findHost(database, name)),
-  change("POST", "/v1/hosts", { body: newHost }, async ({ database, nowMs }, { body }) => {
-    const host = await addHost(database, body, nowMs());
+  change("POST", "/v1/hosts", { body: newHost }, async (context, { body }) => {
+    const { database, nowMs } = context;
+    if (body.pull !== undefined) {
+      checkName("host", body.name);
+      const pull = await preparePull(context, body.name, body.pull);
+      const policy = body.policy ?? (await keepPullPolicy(context));
+      const host = await addHost(database, { ...body, policy, pull }, nowMs());
+      return { host, installation: await pullInstallation(context, host.name) };
+    }
+    const host = await addHost(
+      database,
+      { ...body, policy: body.policy ?? DEFAULT_POLICY_NAME, pull: undefined },
+      nowMs(),
+    );
     return { host, token: await createToken(database, host.name, nowMs()) };
   }),
   change("PATCH", "/v1/hosts/:name", { body: hostChange }, ({ database }, { name, body }) =>
     editHost(database, name, body),
   ),
+  route("GET", "/v1/hosts/:name/pull", {}, (context, { name }) => pullInstallation(context, name)),
+  change("PATCH", "/v1/hosts/:name/pull", { body: pullChange }, (context, { name, body }) =>
+    changePull(context, name, body),
+  ),
+  route("POST", "/v1/hosts/:name/test", {}, (context, { name }) => testPull(context, name)),
   change("DELETE", "/v1/hosts/:name", {}, async ({ database }, { name }) => {
     await removeHost(database, name);
     return {};
@@ -148,11 +188,40 @@ const HOSTS: readonly AnyRoute[] = [
   change("POST", "/v1/hosts/:name/token", {}, async ({ database, nowMs }, { name }) => ({
     token: await createToken(database, name, nowMs()),
   })),
+  route("POST", "/v1/hosts/:name/run", {}, ({ database, nowMs, startPull }, { name }) =>
+    runHost(database, name, nowMs(), startPull),
+  ),
+  route("DELETE", "/v1/hosts/:name/run", {}, async ({ database }, { name }) => {
+    const host = await findHost(database, name);
+    if (await takeBackRun(database, host.id)) return {};
+    throw new UsageError(`no run of the host "${name}" waits`);
+  }),
   change("POST", "/v1/enrol", { body: enrolment }, async (context, { body }) => ({
     ...(await enrol(context.database, context.dataFolder, body, context.nowMs())),
     sshHostKeys: context.sshHostKeys(),
   })),
 ];
+
+export interface WantedRun {
+  readonly run: Run;
+  readonly host: Host;
+}
+
+/** A host that the server pulls from begins at once; another when its agent asks. */
+async function runHost(
+  database: Database,
+  name: string,
+  nowMs: number,
+  startPull: ApiContext["startPull"],
+): Promise<WantedRun> {
+  const host = await findHost(database, name);
+  if (host.state !== "active") {
+    throw new UsageError(`the host "${name}" may not save: it is ${host.state}`, { hint: 'see "holdfast host show"' });
+  }
+  const { id, state } = await wantRun(database, host.id, nowMs);
+  if (host.pull !== undefined && state === "waiting") await startPull(host);
+  return { host, run: (await findRun(database, id))! };
+}
 
 const ACCOUNTS: readonly AnyRoute[] = [
   route("GET", "/v1/accounts", {}, ({ database }) => listAccounts(database)),
@@ -190,7 +259,7 @@ const POLICIES: readonly AnyRoute[] = [
   }),
 ];
 
-const runState = z.enum(["running", "succeeded", "incomplete", "failed", "refused"]);
+const runState = z.enum(["waiting", "running", "succeeded", "incomplete", "failed", "refused"]);
 
 const RUNS: readonly AnyRoute[] = [
   route(

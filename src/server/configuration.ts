@@ -22,6 +22,13 @@ const configuration = z.strictObject({
       drill_days: z.number().positive().max(3650).default(DEFAULT_UPKEEP.drillDays),
     })
     .prefault({}),
+  pulls: z
+    .strictObject({
+      enabled: z.boolean().default(true),
+      /** So many hosts are pulled from at once. */
+      at_once: z.int().min(1).max(100).default(3),
+    })
+    .prefault({}),
 });
 
 export type Configuration = z.infer<typeof configuration>;

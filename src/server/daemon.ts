@@ -19,6 +19,7 @@ import { endInterruptedRuns } from "../fleet/runs.ts";
 import { saveAllSettings } from "../fleet/saved-settings.ts";
 import type { Repository } from "../repository/repository.ts";
 import { listSnapshots } from "../repository/snapshots.ts";
+import { shellQuoted } from "../platform/shell-quoted.ts";
 import { listenForApi } from "./api.ts";
 import type { Configuration } from "./configuration.ts";
 import { lockDataFolder } from "./data-folder-lock.ts";
@@ -29,6 +30,7 @@ import { createHostSessions } from "./host-sessions.ts";
 import { openIncomingUploads } from "./incoming-uploads.ts";
 import type { Log } from "./log.ts";
 import { endInterruptedJobs } from "./maintenance-jobs.ts";
+import { createPulls } from "./pulls/pulls.ts";
 import { reconcileOwnership } from "./reconcile-ownership.ts";
 import { createScheduler, performInProcess } from "./scheduler.ts";
 import { createVerifyPool } from "./verify-pool.ts";
@@ -102,9 +104,25 @@ async function startParts(
 
   const verifyPool = createVerifyPool();
   closers.push(() => verifyPool.close());
-  const directory = createFleetDirectory({ database, dataFolder, repositoryOf: repositories.of, verifyPool, nowMs, log });
+  const directory = createFleetDirectory({
+    database,
+    dataFolder,
+    repositoryOf: repositories.of,
+    verifyPool,
+    nowMs,
+    log,
+  });
   closers.push(() => directory.settled());
   const { maintenance } = configuration;
+  const pulls = createPulls({
+    database,
+    dataFolder: path.resolve(dataFolder),
+    program: options.program,
+    atOnce: configuration.pulls.at_once,
+    nowMs,
+    log,
+  });
+  closers.push(() => pulls.close());
   const scheduler = createScheduler({
     database,
     settings: {
@@ -113,7 +131,7 @@ async function startParts(
       drillDays: maintenance.drill_days,
     },
     nowMs,
-    runningBackups: directory.runningBackups,
+    runningBackups: (account) => directory.runningBackups(account) + pulls.running(account),
     perform: (job, signal) => performInProcess(dataFolder, job, signal, log),
     log,
   });
@@ -140,6 +158,7 @@ async function startParts(
       nowMs,
       repositoryOf: repositories.of,
       settingsChanged,
+      startPull: (host) => pulls.start(host),
       requestMaintenance: (job) => void scheduler.request(job),
       troubles: () => troubles,
       sshHostKeys,
@@ -150,6 +169,7 @@ async function startParts(
 
   const everyMinute = (): void => {
     if (maintenance.enabled) void scheduler.tick();
+    if (configuration.pulls.enabled) void pulls.tick().catch((error: unknown) => log("error", messageOf(error)));
     if (troubles.size > 0) void settingsChanged().catch((error: unknown) => log("error", messageOf(error)));
   };
   const timer = setInterval(everyMinute, TICK_MS);
@@ -239,10 +259,6 @@ function authorizedKeysOptions({ dataFolder, configuration, programFile }: Serve
     serveCommand: (host: string) => `${program} serve --host ${host} --socket ${socket}`,
     enrolCommand: (host: string) => `${program} enrol --data ${data} --host ${host} --with-token`,
   };
-}
-
-function shellQuoted(text: string): string {
-  return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
 }
 
 /** The machine's own SSH host keys, which everybody may read. */

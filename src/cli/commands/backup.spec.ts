@@ -1,6 +1,5 @@
 import { flag, list, text, value, valueOr, valueList, type CommandSpec } from "../command-spec.ts";
-import { moment, oneOf } from "../option-values.ts";
-import { UsageError } from "../../errors.ts";
+import { moment, oneOf, portNumber } from "../option-values.ts";
 import { parseBytes } from "../output/format-bytes.ts";
 
 export const COMPRESSION_MODES = ["auto", "off", "fastest", "better", "max"] as const;
@@ -45,7 +44,7 @@ export const backupSpec = {
     rsh: text("--rsh <command>", "remote shell for HOST:PATH, with its options (default: ssh)", {
       environment: "HOLDFAST_RSH",
     }),
-    sshPort: value("--ssh-port <port>", "port of the ssh server on HOST", parsePort),
+    sshPort: value("--ssh-port <port>", "port of the ssh server on HOST", portNumber),
     sshIdentity: text("--ssh-identity <file>", "private key to log in to HOST with", { completes: "file" }),
     compressTransfer: flag("-z, --compress-transfer", "compress what travels from HOST"),
     tag: valueList("--tag <tags>", "mark the snapshot with these tags, separated by commas", (tags) =>
@@ -89,9 +88,3 @@ export const backupSpec = {
   ],
   exitCodes: ["3  the snapshot was made, but some of the files could not be read"],
 } satisfies CommandSpec;
-
-function parsePort(given: string): number {
-  const port = Number(given);
-  if (/^[0-9]+$/.test(given) && port > 0 && port < 65_536) return port;
-  throw new UsageError(`"${given}" is no port`);
-}

@@ -1,22 +1,41 @@
 import { flag, list, text, value, valueOr, type CommandSpec } from "../command-spec.ts";
-import { oneOf, wholeNumber } from "../option-values.ts";
+import { oneOf, portNumber, wholeNumber } from "../option-values.ts";
 import { dataOption } from "../data-option.ts";
 import { quotaOptions } from "./fleet-options.ts";
 
+const PATHS_FROM = ["policy", "host"] as const;
 const KEY_MODES = ["full", "write-only"] as const;
 const hostArgument = [{ name: "<host>", summary: "name of the host" }];
+
+const pullOptions = {
+  port: value("--port <port>", "port of its sshd (default: 22)", portNumber),
+  identity: text("--identity <file>", "private key on this machine for that login, in place of the server's own", {
+    completes: "file",
+  }),
+  pathsFrom: value(
+    "--paths-from <where>",
+    "what to save: policy (default), or host: its /etc/backup.conf",
+    oneOf(PATHS_FROM),
+    {
+      completes: PATHS_FROM,
+    },
+  ),
+};
 
 export const hostAddSpec = {
   name: "host add",
   summary: "add a host to the server",
   description:
     'Prints a one-time token, with which "holdfast agent setup" on the host can enrol it within a day. Whoever can log in ' +
-    "as the server's user needs none.",
+    "as the server's user needs none. With --pull the host needs no agent: the server fetches its files with rsync over " +
+    "ssh. Then the lines are printed that let it do so, and nothing else.",
   arguments: hostArgument,
   options: {
     ...dataOption,
     account: text("--account <name>", "account that it belongs to (default: default)"),
-    policy: text("--policy <name>", "policy that it follows (default: default)"),
+    policy: text("--policy <name>", "policy that it follows (default: default; with --pull: pull, every 4 hours)"),
+    pull: text("--pull <user@host>", "login there with which the server pulls; it needs only rsync and sshd"),
+    ...pullOptions,
     keyMode: valueOr(
       "full",
       "--key-mode <mode>",
@@ -30,6 +49,7 @@ export const hostAddSpec = {
   },
   examples: [
     { command: "holdfast host add web1", does: "prints the token" },
+    { command: "holdfast host add web1 --pull root@web1.example.com", does: "for one that shall have no agent" },
     { command: "holdfast host add web2 --key-mode write-only --quota 500G", does: "for one that is not to be trusted" },
   ],
 } satisfies CommandSpec;
@@ -62,10 +82,23 @@ export const hostEditSpec = {
       completes: KEY_MODES,
     }),
     ...quotaOptions,
+    pull: text("--pull <user@host>", "login with which the server pulls"),
+    ...pullOptions,
+    newHostKey: flag("--new-host-key", "pin the SSH key that the host shows now, because it was installed anew"),
     suspend: flag("--suspend", "let it neither store nor read"),
     resume: flag("--resume", "let it in again"),
   },
   examples: [{ command: "holdfast host edit web1 --quota 1T --policy hourly", does: "changes what is named" }],
+} satisfies CommandSpec;
+
+export const hostTestSpec = {
+  name: "host test",
+  summary: "see whether the server can pull from a host, and what is missing",
+  description: "Tries what a pull does, step by step, and says what to do where a step fails. Nothing is saved.",
+  arguments: hostArgument,
+  options: dataOption,
+  examples: [{ command: "holdfast host test web1", does: "a line for each step" }],
+  exitCodes: ["3  it can be pulled from, but not all of it, or not as it should be"],
 } satisfies CommandSpec;
 
 export const hostRemoveSpec = {

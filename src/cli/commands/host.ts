@@ -6,9 +6,11 @@ import type { Invocation } from "../command-spec.ts";
 import { formatBytes } from "../output/format-bytes.ts";
 import { formatTime } from "../output/format-time.ts";
 import type { Output } from "../output/output.ts";
+import type { PullInstallation } from "../../server/pulls/installation.ts";
 import { formatTable } from "../output/table.ts";
 import { serverOf } from "../server-access.ts";
 import { changedQuota, only } from "./fleet-options.ts";
+import { changedPull, tellInstallation, wantedPull } from "./host-pull.ts";
 import type {
   hostAddSpec,
   hostApproveSpec,
@@ -23,16 +25,27 @@ import { runTable } from "./runs.ts";
 export const add = {
   async run({ context: { output }, args, options }: Invocation<typeof hostAddSpec.options>): Promise<number> {
     const { account, policy, keyMode } = options;
-    const body = { name: only(args, "host"), account, policy, keyMode, quota: changedQuota({}, options) };
-    const { host, token } = await serverOf(options).call<{ host: Host; token: string }>("POST", "/v1/hosts", body);
-    if (output.json) output.jsonLine({ host, token });
-    else {
+    const pull = wantedPull(options);
+    const body = { name: only(args, "host"), account, policy, keyMode, quota: changedQuota({}, options), pull };
+    const { host, token, installation } = await serverOf(options).call<AddedHost>("POST", "/v1/hosts", body);
+    if (output.json) output.jsonLine({ host, token, installation });
+    else if (installation !== undefined) {
+      output.note(`added the host ${host.name}, from which the server pulls as ${installation.login}`);
+      tellInstallation(output, host.name, installation);
+    } else {
       output.note(`added the host ${host.name}`);
       tellToken(output, host.name, token);
     }
     return 0;
   },
 };
+
+interface AddedHost {
+  readonly host: Host;
+  readonly token: string;
+  /** Of one that the server pulls from, in place of the token. */
+  readonly installation?: PullInstallation;
+}
 
 function tellToken(output: Output, host: string, token: string): void {
   output.note("Within a day, on the host:");
@@ -75,7 +88,13 @@ export const show = {
     if (output.json) output.jsonLine({ ...host, runs });
     else {
       for (const line of formatTable(COLUMNS, [host])) output.line(line);
-      output.line(`added ${formatTime(host.createdMs)}; SSH key ${host.keys?.sshKey ?? "none yet"}`);
+      if (host.pull === undefined) {
+        output.line(`added ${formatTime(host.createdMs)}; SSH key ${host.keys?.sshKey ?? "none yet"}`);
+      } else {
+        output.line(`added ${formatTime(host.createdMs)}; the server pulls from ${host.pull.login}`);
+        const installation = await server.call<PullInstallation>("GET", apiPath(["hosts", name, "pull"]));
+        tellInstallation(output, name, installation);
+      }
       if (host.offeredKeys !== undefined) output.line(`offered: ${host.offeredKeys.sshKey}`);
       output.line("");
       for (const line of runTable(runs)) output.line(line);
@@ -92,12 +111,13 @@ export const edit = {
     const path = apiPath(["hosts", only(args, "host")]);
     const { quota } = await server.call<Host>("GET", path);
     const suspended = suspend ? true : resume ? false : undefined;
-    const host = await server.call<Host>("PATCH", path, {
-      policy,
-      keyMode,
-      suspended,
-      quota: changedQuota(quota, options),
-    });
+    const change = { policy, keyMode, suspended, quota: changedQuota(quota, options) };
+    const pullChange = changedPull(options);
+    let host: Host | undefined;
+    if (pullChange !== undefined) host = await server.call<Host>("PATCH", `${path}/pull`, pullChange);
+    if (host === undefined || Object.values(change).some((value) => value !== undefined)) {
+      host = await server.call<Host>("PATCH", path, change);
+    }
     if (output.json) output.jsonLine(host);
     output.note(`changed the host ${host.name}`);
     return 0;

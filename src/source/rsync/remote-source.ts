@@ -6,6 +6,7 @@ import type { ReportProblem, Source } from "../source.ts";
 import { excludingSource, remoteFilters } from "./excluding-source.ts";
 import type { Basis } from "./protocol/basis.ts";
 import { normaliseRemotePath } from "./remote-command.ts";
+import type { PullProfile } from "./remote-command.ts";
 import { parseRemotePath } from "./remote-path.ts";
 import type { RemoteShell } from "./remote-process.ts";
 import { openRsyncSource } from "./rsync-source.ts";
@@ -51,12 +52,16 @@ export interface RemoteSourceOptions {
   readonly excludeLargerThanBytes: number | undefined;
   readonly oneFileSystem: boolean;
   readonly compress: boolean;
+  /** By default all is asked for, and the plainest form where that is refused. */
+  readonly profile?: PullProfile | undefined;
   /** The last version of a file, so that only what has changed in it must travel. */
   readonly previous: (path: RawPath) => Promise<Basis | undefined>;
   readonly onProblem: ReportProblem;
 }
 
 export interface RemoteSource extends Source {
+  /** What was asked for: "plain" lacks hard links, ACLs and extended attributes. */
+  readonly profile: PullProfile;
   readonly traffic: () => RsyncTraffic;
 }
 
@@ -68,6 +73,7 @@ export async function openRemoteSource(options: RemoteSourceOptions): Promise<Re
     paths: places.wanted,
     oneFileSystem: options.oneFileSystem,
     compress: options.compress,
+    ...(options.profile !== undefined && { profile: options.profile }),
     filters: remoteFilters(options.excludes),
     previous: options.previous,
     onProblem: options.onProblem,
@@ -79,5 +85,5 @@ export async function openRemoteSource(options: RemoteSourceOptions): Promise<Re
     }),
     largerThanBytes: options.excludeLargerThanBytes ?? Number.POSITIVE_INFINITY,
   };
-  return { ...excludingSource(source, exclusions), traffic: source.traffic };
+  return { ...excludingSource(source, exclusions), profile: source.profile, traffic: source.traffic };
 }

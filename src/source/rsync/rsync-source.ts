@@ -44,6 +44,8 @@ export interface RsyncSourceOptions {
 
 export interface RsyncSource extends Source {
   readonly agreement: Agreement;
+  /** With what the other side was asked. */
+  readonly profile: PullProfile;
   readonly traffic: () => RsyncTraffic;
 }
 
@@ -159,6 +161,7 @@ async function openSession(
   return {
     ...listedSource({ received, order, session, onProblem, previous: options.previous, listedMs }),
     agreement,
+    profile,
     traffic: () => ({ receivedBytes: channel.receivedBytes, sentBytes: channel.sentBytes, ...session.counts }),
     close: () => {
       said.isOver = true;
