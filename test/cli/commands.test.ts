@@ -130,6 +130,13 @@ test("a repository of three snapshots", async (t) => {
     assert.deepEqual([contents.total_file_count, contents.total_size], [5, 6 + 15 + 7 + 6_000_000]);
     const [raw] = await at.json(["stats", "--mode", "raw-data"]);
     assert.ok(raw.total_size > 3_000_000 && raw.total_size < 4_000_000);
+    // The random file, the compressible one, four small texts, and folders.
+    assert.ok(raw.total_uncompressed_size > 6_000_000 && raw.total_uncompressed_size < 6_010_000);
+    assert.ok(raw.compression_ratio > 1.9 && raw.compression_ratio < 2.1);
+    assert.ok(raw.total_blob_count > 8);
+    const [blobs] = await at.json(["stats", "--mode", "blobs-per-file"]);
+    // The text that was moved counts at either place.
+    assert.deepEqual([blobs.total_file_count, blobs.total_size], [5, 6 + 15 + 7 + 7 + 6_000_000]);
   });
 
   await t.test("dump writes a file, and a folder as a tar archive", async () => {

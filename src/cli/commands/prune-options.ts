@@ -1,5 +1,5 @@
 import { UsageError } from "../../errors.ts";
-import { value, type OptionValues } from "../command-spec.ts";
+import { flag, value, type OptionValues } from "../command-spec.ts";
 import { parseBytes } from "../output/format-bytes.ts";
 
 /** How much may stay unused: a part of all that is stored after pruning, or so many bytes. */
@@ -8,6 +8,10 @@ export type UnusedLimit = { readonly part: number } | { readonly bytes: number }
 export const pruneOptions = {
   maxUnused: value("--max-unused <limit>", "leave so much unused data: 5% (default), 200M or unlimited", parseLimit),
   maxRepackSize: value("--max-repack-size <size>", "copy no more than this in one run", parseBytes),
+  thorough: flag(
+    "--thorough",
+    "read all folders of all snapshots, however many, to find unused parts inside of frames",
+  ),
 };
 
 export type PruneOptionValues = OptionValues<typeof pruneOptions>;

@@ -29,6 +29,8 @@ export const restoreSpec = {
     dryRun: flag("-n, --dry-run", "write nothing, only show what would be done"),
     verify: flag("--verify", "read everything back and compare it"),
     sparse: flag("--sparse", "make holes where files are zeros"),
+    ownershipByName: flag("--ownership-by-name", "give files to the user and group of the saved names, not numbers"),
+    keepDamaged: flag("--keep-damaged", "leave new files of which parts are lost, with zeros in their place"),
   },
   examples: [
     { command: "holdfast -r /srv/backup restore latest --target /tmp/restored", does: "brings everything back" },

@@ -8,6 +8,7 @@ import {
   type RestoreResult,
 } from "../../restore/restore.ts";
 import { compileSelection } from "../../restore/selection.ts";
+import { restoreWorkers } from "../../restore/worker-pool.ts";
 import type { Invocation, OptionValues } from "../command-spec.ts";
 import { openFromSettings } from "../open-repository.ts";
 import { formatBytes } from "../output/format-bytes.ts";
@@ -29,52 +30,61 @@ export async function run({ context, args, options }: Invocation<typeof restoreS
   }
   const select = selectionOf(options);
   const startMs = performance.now();
-  const repository = await openFromSettings(context);
-  const { snapshot, view, reader, below } = await openNamedView(repository, args[0], filterOf(options));
-  tellOfOtherFiles(output, target, options);
-  output.note(
-    `restoring snapshot ${snapshot.id.slice(0, 8)}${below === "" ? "" : `:/${displayPath(below)}`} to ${target}`,
-  );
-
-  const progress = createRestoreProgress();
-  // How much a part of a snapshot will be is not known before it has been walked.
-  const isWhole = below === "" && select === undefined;
-  const state = (): ProgressState => ({
-    filesDone: progress.files,
-    bytesDone: progress.bytes,
-    totalFiles: isWhole ? snapshot.record.open.files : undefined,
-    totalBytes: isWhole ? snapshot.record.open.sizeBytes : undefined,
-    errors: progress.problems,
-    current: progress.current === "" ? [] : [`/${displayPath(progress.current)}`],
-  });
-  const shown = startProgress(output, state, ({ filesDone, bytesDone }) => ({
-    files_restored: filesDone,
-    bytes_restored: bytesDone,
-    files_done: undefined,
-    bytes_done: undefined,
-  }));
+  if (!options.dryRun) restoreWorkers.start();
   try {
-    const result = await restoreSnapshot({
-      repository,
-      reader,
-      view,
-      target,
-      select,
-      overwrite: options.overwrite,
-      deleteExtra: options.delete,
-      dryRun: options.dryRun,
-      verify: options.verify,
-      sparse: options.sparse,
-      onProblem: ({ path, error }) => reportItem(output, "restore", path, error),
-      onEntry: saysEntries(output, options) ? (path, action, size) => sayEntry(output, path, action, size) : undefined,
-      progress,
-      signal,
+    const repository = await openFromSettings(context);
+    const { snapshot, view, reader, below } = await openNamedView(repository, args[0], filterOf(options));
+    tellOfOtherFiles(output, target, options);
+    output.note(
+      `restoring snapshot ${snapshot.id.slice(0, 8)}${below === "" ? "" : `:/${displayPath(below)}`} to ${target}`,
+    );
+
+    const progress = createRestoreProgress();
+    // How much a part of a snapshot will be is not known before it has been walked.
+    const isWhole = below === "" && select === undefined;
+    const state = (): ProgressState => ({
+      filesDone: progress.files,
+      bytesDone: progress.bytes,
+      totalFiles: isWhole ? snapshot.record.open.files : undefined,
+      totalBytes: isWhole ? snapshot.record.open.sizeBytes : undefined,
+      errors: progress.problems,
+      current: progress.current === "" ? [] : [`/${displayPath(progress.current)}`],
     });
-    shown.stop();
-    summarize(output, result, options.dryRun, performance.now() - startMs);
-    return result.problems > 0 ? 1 : 0;
+    const shown = startProgress(output, state, ({ filesDone, bytesDone }) => ({
+      files_restored: filesDone,
+      bytes_restored: bytesDone,
+      files_done: undefined,
+      bytes_done: undefined,
+    }));
+    try {
+      const result = await restoreSnapshot({
+        repository,
+        reader,
+        view,
+        target,
+        select,
+        overwrite: options.overwrite,
+        deleteExtra: options.delete,
+        dryRun: options.dryRun,
+        verify: options.verify,
+        sparse: options.sparse,
+        ownersByName: options.ownershipByName,
+        keepDamaged: options.keepDamaged,
+        onProblem: ({ path, error }) => reportItem(output, "restore", path, error),
+        onEntry: saysEntries(output, options)
+          ? (path, action, size) => sayEntry(output, path, action, size)
+          : undefined,
+        progress,
+        signal,
+      });
+      shown.stop();
+      summarize(output, result, options.dryRun, performance.now() - startMs);
+      return result.problems > 0 ? 1 : 0;
+    } finally {
+      shown.stop();
+    }
   } finally {
-    shown.stop();
+    await restoreWorkers.stop();
   }
 }
 

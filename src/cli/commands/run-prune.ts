@@ -9,7 +9,7 @@ import type { PruneOptionValues, UnusedLimit } from "./prune-options.ts";
 export async function runPrune(
   context: Context,
   repository: Repository,
-  { maxUnused, maxRepackSize }: PruneOptionValues,
+  { maxUnused, maxRepackSize, thorough }: PruneOptionValues,
   dryRun: boolean,
 ): Promise<number> {
   const { output, signal } = context;
@@ -17,6 +17,7 @@ export async function runPrune(
     dryRun,
     maxUnusedRatio: maxUnused === undefined ? undefined : await ratioOf(maxUnused, repository),
     maxRepackBytes: maxRepackSize,
+    thorough,
     onStep: (step) => output.note(step),
     signal,
   });

@@ -2,7 +2,7 @@ import { valueOr, type CommandSpec } from "../command-spec.ts";
 import { oneOf } from "../option-values.ts";
 import { snapshotFilterOptions } from "./snapshot-filter.ts";
 
-export const STATS_MODES = ["restore-size", "files-by-contents", "raw-data"] as const;
+export const STATS_MODES = ["restore-size", "files-by-contents", "blobs-per-file", "raw-data"] as const;
 
 export const statsSpec = {
   name: "stats",
@@ -11,7 +11,8 @@ export const statsSpec = {
     "Modes:",
     "  restore-size       what restoring them would take",
     "  files-by-contents  the same, but files with the same content count once",
-    "  raw-data           what they take in the repository",
+    "  blobs-per-file     the pieces of all files, each once for each path",
+    "  raw-data           what they take in the repository, and what it would be without compression",
   ].join("\n"),
   arguments: [{ name: "[snapshot...]", summary: "only these; all if none is named" }],
   options: {
