@@ -1,4 +1,5 @@
 import { createCipheriv, createDecipheriv, createSecretKey, KeyObject } from "node:crypto";
+import { freeMemory } from "../platform/free-memory.ts";
 
 /** 32 bytes; `prepareKey` makes of them what costs less where one key seals or opens a lot. */
 export type SealKey = Uint8Array | KeyObject;
@@ -45,7 +46,7 @@ export function sealInto(
     const ciphertext = cipher.update(part);
     at += ciphertext.copy(target, at);
     // Freed at once: large pieces would otherwise pile up until the garbage collector comes by.
-    if (ciphertext.byteLength === ciphertext.buffer.byteLength) ciphertext.buffer.transfer(0);
+    freeMemory(ciphertext);
   }
   cipher.final();
   return at + cipher.getAuthTag().copy(target, at);

@@ -1,8 +1,9 @@
 /** Frames: blobs laid one after another, compressed and sealed as one (docs/format.md, "Frame"). */
-import { zstdDecompressSync } from "node:zlib";
 import { type SealKey, SEAL_OVERHEAD_BYTES, SealBrokenError, open, sealInto } from "../crypto/aead.ts";
 import { decapsulate, encapsulate } from "../crypto/hpke.ts";
 import { messageOf } from "../errors.ts";
+import { freeMemory } from "../platform/free-memory.ts";
+import { zstdDecompress } from "../platform/zstd.ts";
 import { asBuffer, damaged, expectEnd, readU32, readU8, readVarint, readerOf, skip, varintLength } from "./codec.ts";
 
 export const FRAME_HEADER_BYTES = 48;
@@ -180,6 +181,7 @@ export function openFrame(
   const rawLength = plain.readUInt32LE(1);
   if (rawLength > MAXIMUM_RAW_BYTES) throw damaged(what, `a raw length of ${rawLength} bytes is more than allowed`);
   const raw = decompress(plain[0], plain.subarray(FRAME_PREFIX_BYTES), rawLength, what);
+  if (raw.buffer !== plain.buffer) freeMemory(plain);
   return { kind, origin, number, raw };
 }
 
@@ -195,9 +197,7 @@ function decompress(compression: number, payload: Buffer, rawLength: number, wha
     raw = payload;
   } else if (compression === 1) {
     try {
-      // One output buffer instead of many of 16 KiB that are then joined; a full one would make zlib ask for another.
-      const chunkSize = Math.max(rawLength + 1, 64);
-      raw = zstdDecompressSync(payload, { chunkSize, maxOutputLength: Math.max(rawLength, 1) });
+      raw = zstdDecompress(payload, rawLength);
     } catch (cause) {
       throw damaged(what, `it does not decompress (${messageOf(cause)})`, cause);
     }

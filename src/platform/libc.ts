@@ -62,11 +62,16 @@ export interface NativeMemory {
 export function allocateNative(sizeBytes: number): NativeMemory {
   const bytes = Buffer.from(new ArrayBuffer(sizeBytes));
   return {
-    address: Number(foreign().address(bytes)),
+    address: addressOf(bytes),
     bytes,
     words: new Uint32Array(bytes.buffer),
     signedWords: new Int32Array(bytes.buffer),
   };
+}
+
+/** Where bytes lie. Good as long as somebody holds them; not for typed arrays of 64 bytes and less, which may move. */
+export function addressOf(bytes: Uint8Array): number {
+  return Number(foreign().address(bytes));
 }
 
 /** Longest path the kernel takes in one call, without the NUL. */

@@ -1,5 +1,5 @@
-import { constants, zstdCompressSync } from "node:zlib";
-import { allocateNative, lazy, libcFunction, type NativeMemory } from "./libc.ts";
+import { constants, zstdCompressSync, zstdDecompressSync } from "node:zlib";
+import { addressOf, allocateNative, lazy, libcFunction, type NativeMemory } from "./libc.ts";
 
 /**
  * zstd with a context that is kept from call to call.
@@ -39,6 +39,14 @@ const ZSTD = {
     "uintptr_t",
   ]),
   compressBound: libcFunction("ZSTD_compressBound", "uintptr_t", ["uintptr_t"]),
+  createDCtx: libcFunction("ZSTD_createDCtx", "uintptr_t", []),
+  decompressDCtx: libcFunction("ZSTD_decompressDCtx", "uintptr_t", [
+    "uintptr_t",
+    "uintptr_t",
+    "uintptr_t",
+    "uintptr_t",
+    "uintptr_t",
+  ]),
   isError: libcFunction("ZSTD_isError", "uint", ["uintptr_t"]),
 };
 
@@ -97,4 +105,39 @@ export function createByNode(parameters: ZstdParameters): ZstdCompressor {
       return zstdCompressSync(memory.bytes.subarray(start, end), options);
     },
   };
+}
+
+/**
+ * What `compressed` holds, at most `maximumLength` bytes, in memory of its own. Throws where it is damaged or holds more.
+ *
+ * Straight into the memory that is given, with no window beside it, and a context that each thread keeps.
+ */
+export function zstdDecompress(compressed: Uint8Array, maximumLength: number): Buffer {
+  return isExported() ? decompressDirectly(compressed, maximumLength) : decompressByNode(compressed, maximumLength);
+}
+
+const decompression = lazy(() => {
+  const context = ZSTD.createDCtx()();
+  if (context === 0) throw new Error("out of memory for a zstd context");
+  return context;
+});
+
+function decompressDirectly(compressed: Uint8Array, maximumLength: number): Buffer {
+  const raw = Buffer.allocUnsafeSlow(maximumLength);
+  const length = ZSTD.decompressDCtx()(
+    decompression(),
+    addressOf(raw),
+    raw.length,
+    addressOf(compressed),
+    compressed.length,
+  );
+  if (ZSTD.isError()(length) !== 0) throw new Error("zstd cannot decompress it");
+  return raw.subarray(0, length);
+}
+
+/** What `zstdDecompress` does where the library is out of reach; exported for its test. */
+export function decompressByNode(compressed: Uint8Array, maximumLength: number): Buffer {
+  // One output buffer instead of many of 16 KiB that are then joined; a full one would make zlib ask for another.
+  const chunkSize = Math.max(maximumLength + 1, 64);
+  return zstdDecompressSync(compressed, { chunkSize, maxOutputLength: Math.max(maximumLength, 1) });
 }

@@ -1,4 +1,5 @@
-import { Worker } from "node:worker_threads";
+import type { Worker } from "node:worker_threads";
+import { createEarlyWorkers } from "../platform/early-workers.ts";
 import type { TaskDone, WorkerSetup, WorkerTask } from "./worker/messages.ts";
 
 type WithoutNumber<T> = T extends { number: number } ? Omit<T, "number"> : never;
@@ -16,6 +17,9 @@ interface Member {
   readonly waiting: Map<number, { resolve(done: TaskDone): void; reject(error: unknown): void }>;
 }
 
+/** May be started before there is a pool that uses them. */
+export const restoreWorkers = createEarlyWorkers(new URL("./worker/worker.ts", import.meta.url));
+
 /** Threads start when there is something for them to do. */
 export function createWorkerPool(setup: WorkerSetup, size: number): WorkerPool {
   const members: Member[] = [];
@@ -23,7 +27,8 @@ export function createWorkerPool(setup: WorkerSetup, size: number): WorkerPool {
   let failure: { readonly error: unknown } | undefined;
 
   function startMember(): Member {
-    const worker = new Worker(new URL("./worker/worker.ts", import.meta.url), { workerData: setup });
+    const worker = restoreWorkers.take();
+    worker.postMessage(setup);
     const member: Member = { worker, waiting: new Map() };
     worker.on("message", (done: TaskDone) => {
       const waiter = member.waiting.get(done.number);

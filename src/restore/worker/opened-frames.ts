@@ -3,7 +3,7 @@ import { createKeyedHash } from "../../crypto/keyed-hash.ts";
 import { DamagedError } from "../../errors.ts";
 import { openFrame, parseFrameBlobs, type FrameBlobs } from "../../format/frame.ts";
 import type { BlobId } from "../../format/tree.ts";
-import { freeMemory } from "./free-memory.ts";
+import { freeMemory } from "../../platform/free-memory.ts";
 import type { PostedFrames } from "./messages.ts";
 
 /** Opens frames and takes blobs out of them; frames are held a while, as files beside each other share them. */

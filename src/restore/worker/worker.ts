@@ -1,11 +1,11 @@
 /** A worker thread of a restore: opens frames, verifies blobs and writes files. Started by ../worker-pool.ts. */
-import { parentPort, workerData } from "node:worker_threads";
+import { parentPort } from "node:worker_threads";
 import { DamagedError, errnoOf, HoldfastError, messageOf } from "../../errors.ts";
 import { decodeEntry, type FileEntry } from "../../format/tree.ts";
 import { closeFd, OPEN, openBeneath } from "../../platform/open.ts";
 import { statFd } from "../../platform/stat.ts";
 import type { Shortfall } from "../attributes.ts";
-import { freeMemory } from "./free-memory.ts";
+import { freeMemory } from "../../platform/free-memory.ts";
 import {
   type Failure,
   FILE_FLAGS,
@@ -18,29 +18,30 @@ import {
   type WorkerSetup,
   type WorkerTask,
 } from "./messages.ts";
-import { createOpenedFrames } from "./opened-frames.ts";
+import { createOpenedFrames, type OpenedFrames } from "./opened-frames.ts";
 import { hasContent, restoreFile } from "./restore-file.ts";
 import { restoreRanges } from "./restore-ranges.ts";
 
 const port = parentPort;
 if (port === null) throw new Error("this module is only good as a worker thread");
 
-const setup = workerData as WorkerSetup;
-const frames = createOpenedFrames(setup.repositoryId, setup.dataKey);
+let setup: WorkerSetup;
+let frames: OpenedFrames;
 
-port.on("message", (task: WorkerTask) => {
-  switch (task.task) {
-    case "files":
-      port.postMessage(restoreFiles(task));
-      return task.frames.chunks.forEach(freeMemory);
-    case "ranges":
-      port.postMessage(ranges(task));
-      frames.release();
-      return task.frames.chunks.forEach(freeMemory);
-    case "verify":
-      return port.postMessage(verifyFiles(task));
-  }
+// A thread may have been started before it was known what for: that is what the first message says.
+port.once("message", (first: WorkerSetup) => {
+  setup = first;
+  frames = createOpenedFrames(setup.repositoryId, setup.dataKey);
+  port.on("message", (task: WorkerTask) => port.postMessage(handle(task)));
 });
+
+function handle(task: WorkerTask): TaskDone {
+  if (task.task === "verify") return verifyFiles(task);
+  const done = task.task === "files" ? restoreFiles(task) : ranges(task);
+  frames.release();
+  task.frames.chunks.forEach(freeMemory);
+  return done;
+}
 
 function restoreFiles(task: FilesTask): TaskDone {
   const { number, flags, folderFds, blobs } = task;
