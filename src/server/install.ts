@@ -1,5 +1,6 @@
 /** What setting the server up as a service of systemd takes; nothing is done here. */
 import { execFileSync } from "node:child_process";
+import { existsSync } from "node:fs";
 
 export type InstallationStep =
   | { readonly does: string; readonly file: string; readonly content: string }
@@ -8,6 +9,8 @@ export type InstallationStep =
       readonly command: readonly string[];
       /** True where it was done already. */
       readonly unless?: () => boolean;
+      /** What to do where it fails. */
+      readonly ifNot?: string;
     };
 
 export interface InstallationRequest {
@@ -21,19 +24,35 @@ export interface Installation {
 }
 
 export const UNIT_FILE = "/etc/systemd/system/holdfast-server.service";
+const COMMAND_FILE = "/usr/local/bin/holdfast";
 
 export function planInstallation({ dataFolder, user, programFile }: InstallationRequest): Installation {
   return {
     steps: [
       {
         does: "a user of its own, without rights; hosts log in as it, and sshd lets them do nothing but save",
-        command: ["useradd", "--system", "--home-dir", dataFolder, "--shell", "/bin/sh", user],
+        // "*" is no password, and does not lock: of a locked account sshd without PAM takes no key either.
+        command: [
+          ...["useradd", "--system", "--user-group", "--password", "*"],
+          ...["--home-dir", dataFolder, "--shell", "/bin/sh", user],
+        ],
         unless: () => isUser(user),
       },
       { does: "its data folder", command: ["install", "-d", "-m", "0700", "-o", user, "-g", user, dataFolder] },
+      {
+        does: "that user can run Holdfast where it lies",
+        command: ["runuser", "-u", user, "--", programFile, "version"],
+        ifNot: `put Holdfast where everybody may read it, such as /opt/holdfast, and install it from there`,
+      },
       { does: "the service", file: UNIT_FILE, content: unitText({ dataFolder, user, programFile }) },
+      {
+        does: "the command, for administrators and for hosts that enrol",
+        command: ["ln", "-s", programFile, COMMAND_FILE],
+        unless: () => existsSync(COMMAND_FILE),
+      },
       { does: "systemd reads it", command: ["systemctl", "daemon-reload"] },
-      { does: "it starts now, and with the machine", command: ["systemctl", "enable", "--now", "holdfast-server"] },
+      { does: "it starts with the machine", command: ["systemctl", "enable", "holdfast-server"] },
+      { does: "and now; one that runs already, anew", command: ["systemctl", "restart", "holdfast-server"] },
     ],
   };
 }
@@ -68,12 +87,12 @@ Nice=5
 NoNewPrivileges=yes
 PrivateTmp=yes
 PrivateDevices=yes
-ProtectSystem=strict
+# Not strict: the repository of an account may lie on any disc.
+ProtectSystem=full
 ProtectKernelTunables=yes
 ProtectKernelModules=yes
 ProtectControlGroups=yes
 RestrictSUIDSGID=yes
-ReadWritePaths=${systemdQuoted(dataFolder)}
 
 [Install]
 WantedBy=multi-user.target

@@ -93,7 +93,7 @@ function sshdPath(): string {
   return ["/usr/sbin/sshd", "/usr/bin/sshd"].find((file) => existsSync(file)) ?? "/usr/sbin/sshd";
 }
 
-async function freePort(): Promise<number> {
+export async function freePort(): Promise<number> {
   const server = createServer();
   server.listen(0, "127.0.0.1");
   await once(server, "listening");

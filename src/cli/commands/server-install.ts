@@ -2,6 +2,7 @@ import { execFileSync } from "node:child_process";
 import { existsSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { messageOf, StorageError, UsageError } from "../../errors.ts";
+import { shellQuoted } from "../../platform/shell-quoted.ts";
 import { planInstallation } from "../../server/install.ts";
 import type { Invocation } from "../command-spec.ts";
 import { dataFolderOf } from "../data-option.ts";
@@ -29,12 +30,14 @@ export async function run({ context, options }: Invocation<typeof serverInstallS
       if (!options.print) writeFileSync(step.file, step.content);
       continue;
     }
-    output.note(step.command.join(" "));
+    output.note(step.command.map(shellQuoted).join(" "));
     if (options.print || step.unless?.() === true) continue;
     try {
-      execFileSync(step.command[0], step.command.slice(1), { stdio: "inherit" });
+      // Where everybody may be: some commands run as another user.
+      execFileSync(step.command[0], step.command.slice(1), { stdio: "inherit", cwd: "/" });
     } catch (cause) {
-      throw new StorageError(`${step.command.join(" ")} failed: ${messageOf(cause)}`, { cause });
+      const hint = step.ifNot === undefined ? {} : { hint: step.ifNot };
+      throw new StorageError(`${step.command.join(" ")} failed: ${messageOf(cause)}`, { ...hint, cause });
     }
   }
   output.note("");
