@@ -7,7 +7,7 @@ import { z } from "zod";
 import { decodeKeyRing } from "../crypto/key-ring.ts";
 import { ConnectionError, HoldfastError, UsageError } from "../errors.ts";
 import { keyOfToken } from "../fleet/enrolment.ts";
-import { policySettings } from "../fleet/policies.ts";
+import { hostPolicyOf, policySettings } from "../fleet/policies.ts";
 import { writeFileDurably } from "../fleet/write-file.ts";
 import { opensshPrivateKey } from "./openssh-key.ts";
 import {
@@ -27,6 +27,8 @@ export interface SetupRequest {
   readonly hostName: string;
   /** Hands over the public keys as JSON, and gives what `holdfast enrol` on the server has printed. */
   readonly enrol: (keys: string) => Promise<string>;
+  /** The policy stays as it is now, whatever the server says later. */
+  readonly fixedPolicy?: boolean | undefined;
 }
 
 /** An enrolment over ssh. */
@@ -54,7 +56,8 @@ const answer = z.object({
   host: z.string(),
   account: z.string(),
   state: z.enum(["active", "pending-approval"]),
-  policy: policySettings.extend({ name: z.string() }),
+  // A newer server may say more.
+  policy: policySettings.strip(),
   keyRing: z.string().optional(),
 });
 
@@ -70,12 +73,12 @@ export async function enrolAtServer(request: SetupRequest): Promise<SetupResult>
   } catch (cause) {
     throw new ConnectionError(`${serverName(server)} did not answer as a Holdfast server does`, { cause });
   }
-  const { name: _name, ...policy } = enrolled.policy;
+  const policy = hostPolicyOf(enrolled.policy);
   if (enrolled.state === "active") {
     if (enrolled.keyRing === undefined) throw new HoldfastError("the server gave no key ring");
     decodeKeyRing(Buffer.from(enrolled.keyRing), "the key ring from the server");
     writeFileDurably(agentFile.keyRing(folder), enrolled.keyRing);
-    saveAgentSettings(folder, { host: enrolled.host, server, policy });
+    saveAgentSettings(folder, { host: enrolled.host, server, policy, fixedPolicy: request.fixedPolicy === true });
   }
   return { state: enrolled.state, host: enrolled.host, account: enrolled.account, schedule: policy.schedule };
 }

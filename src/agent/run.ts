@@ -3,7 +3,6 @@ import { readFileSync } from "node:fs";
 import type { BackupProgress, BackupResult } from "../backup/backup.ts";
 import { backupToRepository } from "../backup/backup-to-repository.ts";
 import { messageOf } from "../errors.ts";
-import { writeFileDurably } from "../fleet/write-file.ts";
 import { mounts } from "../platform/mounts.ts";
 import { rawPathFromText, type RawPath } from "../platform/raw-path.ts";
 import { openRepository, type Repository } from "../repository/repository.ts";
@@ -12,7 +11,8 @@ import { openLocalSource, type LocalSourceOptions } from "../source/local/local-
 import type { SessionPurpose } from "../wire/hello.ts";
 import { planMounts, swapFiles, type Plan } from "./plan.ts";
 import { openRemoteStorage, type RemoteStorage, type RemoteStorageOptions } from "./remote-storage.ts";
-import { agentFile, readAgent, serverName, type Agent, type AgentSettings } from "./state.ts";
+import { keepLastRun } from "./last-run.ts";
+import { agentFile, applyPolicy, ownExcludes, readAgent, serverName, type Agent, type AgentSettings } from "./state.ts";
 
 export interface AgentRunOptions {
   readonly folder: string;
@@ -23,7 +23,11 @@ export interface AgentRunOptions {
   readonly progress?: BackupProgress | undefined;
   readonly onRetry?: RemoteStorageOptions["onRetry"];
   readonly retryDelaysMs?: readonly number[] | undefined;
+  /** Where these are not given, the policy's count. */
   readonly uploadBytesPerSecond?: number | undefined;
+  readonly downloadBytesPerSecond?: number | undefined;
+  /** The server has told a policy that is another than the one known. */
+  readonly onPolicy?: (() => void) | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -32,27 +36,17 @@ export interface AgentRunResult extends BackupResult {
   readonly receivedBytes: number;
 }
 
-/** What `agent status` tells of the last run. */
-export interface LastRun {
-  readonly startedMs: number;
-  readonly endedMs: number;
-  readonly snapshot: string | undefined;
-  readonly error: string | undefined;
-}
-
 /** Saves what the policy says. What came of it is kept for `agent status`. */
 export async function runAgent(options: AgentRunOptions): Promise<AgentRunResult> {
   const startedMs = Date.now();
-  const keep = (last: Pick<LastRun, "snapshot" | "error">): void => {
-    const text = JSON.stringify({ startedMs, endedMs: Date.now(), ...last });
-    writeFileDurably(agentFile.lastRun(options.folder), `${text}\n`);
-  };
+  const keep = (snapshot: string | undefined, error: string | undefined): void =>
+    keepLastRun(options.folder, { startedMs, endedMs: Date.now(), snapshot, error });
   try {
     const result = await save(options);
-    keep({ snapshot: result.snapshotId, error: undefined });
+    keep(result.snapshotId, undefined);
     return result;
   } catch (error) {
-    keep({ snapshot: undefined, error: messageOf(error) });
+    keep(undefined, messageOf(error));
     throw error;
   }
 }
@@ -62,7 +56,9 @@ async function save(options: AgentRunOptions): Promise<AgentRunResult> {
   const agent = readAgent(folder);
   const { repository, remote } = await openThroughServer(agent, { ...options, purpose: "backup" });
   try {
-    const { paths, source: sourceOptions } = sourcesOf(agent.settings, folder);
+    const settings = applyPolicy(folder, agent.settings, remote.server.policy);
+    if (settings !== agent.settings) options.onPolicy?.();
+    const { paths, source: sourceOptions } = sourcesOf(settings, folder);
     const source = openLocalSource({ ...sourceOptions, onProblem: options.onProblem });
     try {
       const result = await backupToRepository({
@@ -103,14 +99,17 @@ export async function openThroughServer(
   agent: Agent,
   options: Pick<
     AgentRunOptions,
-    "folder" | "program" | "onRetry" | "retryDelaysMs" | "uploadBytesPerSecond" | "signal"
+    "folder" | "program" | "onRetry" | "retryDelaysMs" | "uploadBytesPerSecond" | "downloadBytesPerSecond" | "signal"
   > & {
     readonly purpose: SessionPurpose;
   },
 ): Promise<ThroughServer> {
   const { folder, ...rest } = options;
+  const { policy } = agent.settings;
   const remote = await openRemoteStorage({
     ...rest,
+    uploadBytesPerSecond: options.uploadBytesPerSecond ?? policy.uploadBytesPerSecond,
+    downloadBytesPerSecond: options.downloadBytesPerSecond ?? policy.downloadBytesPerSecond,
     connect: agent.connect,
     location: serverName(agent.settings.server),
     cacheFolder: agentFile.cache(folder),
@@ -131,16 +130,18 @@ interface AgentSources {
 
 export function sourcesOf({ policy }: Pick<AgentSettings, "policy">, folder: string): AgentSources {
   const excludeFolders = [rawPathFromText(agentFile.cache(folder))];
+  // The last that matches counts: what this host keeps to itself no pattern of the server's brings in again.
+  const own = ownExcludes(folder);
   if (policy.sources.length > 0) {
     const paths = policy.sources.map(rawPathFromText).toSorted();
-    return { paths, source: { paths, excludes: policy.excludes, excludeFolders, excludeCaches: true } };
+    return { paths, source: { paths, excludes: [...policy.excludes, ...own], excludeFolders, excludeCaches: true } };
   }
   const { roots, excludes } = currentPlan();
   return {
     paths: ["/" as RawPath],
     source: {
       paths: roots,
-      excludes: [...excludes, ...policy.excludes],
+      excludes: [...excludes, ...policy.excludes, ...own],
       excludeFolders,
       excludeCaches: true,
       oneFileSystem: true,

@@ -1,14 +1,16 @@
 /** What an agent keeps on its host: who it is, where its server is, and its keys. Only root may read it. */
 import { existsSync, readFileSync } from "node:fs";
 import path from "node:path";
+import { isDeepStrictEqual } from "node:util";
 import { z } from "zod";
 import { decodeKeyRing, type KeyRing } from "../crypto/key-ring.ts";
 import { generateSigningKey, signingKeyFromSeed, type SigningKey } from "../crypto/signing.ts";
 import { errnoOf, messageOf, UsageError } from "../errors.ts";
 import { sshKeyOf } from "../fleet/authorized-keys.ts";
-import { policySettings } from "../fleet/policies.ts";
+import { parseSchedule } from "../fleet/schedule.ts";
 import { writeFileDurably } from "../fleet/write-file.ts";
 import type { ByteChannel } from "../wire/connection.ts";
+import type { HostPolicy } from "../wire/hello.ts";
 import { opensshPrivateKey } from "./openssh-key.ts";
 import { openSocketChannel } from "./socket-channel.ts";
 import { openSshChannel } from "./ssh-channel.ts";
@@ -19,10 +21,21 @@ const remoteServer = z.object({ host: z.string(), port: z.number(), user: z.stri
 /** On this machine, of the same user. */
 const localServer = z.object({ dataFolder: z.string() });
 
+/** What else an earlier version kept of it is dropped. */
+const hostPolicy = z.object({
+  schedule: z.string(),
+  sources: z.array(z.string()).readonly(),
+  excludes: z.array(z.string()).readonly(),
+  uploadBytesPerSecond: z.number().positive().optional(),
+  downloadBytesPerSecond: z.number().positive().optional(),
+});
+
 const agentSettings = z.object({
   host: z.string(),
   server: z.union([remoteServer, localServer]),
-  policy: policySettings,
+  policy: hostPolicy,
+  /** What the server says later of the policy does not count. */
+  fixedPolicy: z.boolean().optional(),
 });
 
 export type AgentSettings = z.infer<typeof agentSettings>;
@@ -43,6 +56,10 @@ export const agentFile = {
   knownHosts: (folder: string) => path.join(folder, "known_hosts"),
   cache: (folder: string) => path.join(folder, "cache"),
   lastRun: (folder: string) => path.join(folder, "last-run.json"),
+  /** What the server answered last. */
+  asked: (folder: string) => path.join(folder, "asked.json"),
+  /** Patterns, one a line, of what is never saved, whatever the server wants. */
+  exclude: (folder: string) => path.join(folder, "exclude"),
 } as const;
 
 export interface AgentKeys {
@@ -79,6 +96,41 @@ export function publicKeysOf({ signing, ssh }: AgentKeys): { signingKey: string;
 
 export function saveAgentSettings(folder: string, settings: AgentSettings): void {
   writeFileDurably(agentFile.settings(folder), `${JSON.stringify(settings, undefined, 2)}\n`);
+}
+
+/**
+ * Takes over what the server says of the policy, and remembers it. Gives the settings that count now: the same ones where
+ * nothing changed.
+ */
+export function applyPolicy(folder: string, settings: AgentSettings, told: HostPolicy | undefined): AgentSettings {
+  if (told === undefined || settings.fixedPolicy === true) return settings;
+  const policy = hostPolicy.parse(told);
+  if (isDeepStrictEqual(policy, settings.policy) || !isSchedule(policy.schedule)) return settings;
+  const changed = { ...settings, policy };
+  saveAgentSettings(folder, changed);
+  return changed;
+}
+
+function isSchedule(text: string): boolean {
+  try {
+    return parseSchedule(text) !== undefined;
+  } catch {
+    return false;
+  }
+}
+
+/** Patterns of the host's own, from the file `exclude` in the agent's folder; it need not be there. */
+export function ownExcludes(folder: string): string[] {
+  const file = agentFile.exclude(folder);
+  let text: string;
+  try {
+    text = readFileSync(file, "utf8");
+  } catch (cause) {
+    // To go on without it would save what it keeps out.
+    if (errnoOf(cause) !== "ENOENT") throw new UsageError(`could not read ${file}: ${messageOf(cause)}`, { cause });
+    return [];
+  }
+  return text.split(/\r?\n/).filter((line) => line.trim() !== "" && !line.startsWith("#"));
 }
 
 export interface Agent {

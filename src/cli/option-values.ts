@@ -1,5 +1,7 @@
 /** Values that options take, as restic writes them. */
 import { UsageError } from "../errors.ts";
+import { MINIMUM_BYTES_PER_SECOND } from "../wire/hello.ts";
+import { parseBytes } from "./output/format-bytes.ts";
 import { parseGroupBy, parseKeepCount, parseKeepDuration, parseTagList } from "../retention/keep-rules.ts";
 import type { GroupBy, KeepCount, KeepDuration, TagList } from "../retention/keep-rules.ts";
 
@@ -30,6 +32,14 @@ export function tagList(text: string): TagList {
 export function wholeNumber(text: string): number {
   if (!/^\d{1,9}$/.test(text)) throw new UsageError(`"${text}" is not a whole number`);
   return Number(text);
+}
+
+/** Bytes a second: from KiB as restic takes them, or from a size such as 5M. 0 is no limit: infinitely many. */
+export function rate(text: string): number {
+  const bytes = /^\d{1,12}$/.test(text) ? Number(text) * 1024 : parseBytes(text);
+  if (bytes === 0) return Infinity;
+  if (bytes >= MINIMUM_BYTES_PER_SECOND) return bytes;
+  throw new UsageError(`"${text}" is less than a KiB a second`);
 }
 
 export function oneOf<const Words extends readonly string[]>(words: Words): (text: string) => Words[number] {

@@ -25,6 +25,8 @@ export interface Host {
   readonly quota: Partial<Quota>;
   readonly usedBytes: number;
   readonly createdMs: number;
+  /** When its agent last asked whether it shall save; undefined where it never did. */
+  readonly askedMs: number | undefined;
 }
 
 export interface HostKeys {
@@ -67,6 +69,7 @@ function hostOf(row: HostRow): Host {
     quota: quotaOf(row),
     usedBytes: row.used_bytes,
     createdMs: row.created_ms,
+    askedMs: row.asked_ms ?? undefined,
   };
 }
 

@@ -31,11 +31,13 @@ export async function nextRunOf(database: Database, host: Host, nowMs: number): 
     .executeTakeFirst();
   const attempt = await database
     .selectFrom("runs")
-    .select(["started_ms", "ended_ms"])
+    .select(["started_ms", "ended_ms", "state"])
     .where("host_id", "=", host.id)
     .orderBy("started_ms", "desc")
     .limit(1)
     .executeTakeFirst();
+  // The server ends each run that is not under way any more.
+  if (attempt?.state === "running") return { nextRunMs: nowMs + ASK_EVERY_MS, wanted: false };
   const due = latest === undefined ? host.createdMs : dueMs(schedule, host.name, latest.time_ms);
   const isLater = attempt !== undefined && attempt.started_ms > (latest?.time_ms ?? -Infinity);
   const retryMs = isLater ? (attempt.ended_ms ?? attempt.started_ms) + retryAfterMs(schedule, attempt.started_ms) : due;

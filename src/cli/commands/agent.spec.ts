@@ -1,5 +1,5 @@
-import { flag, list, text, value, type CommandSpec } from "../command-spec.ts";
-import { parseBytes } from "../output/format-bytes.ts";
+import { flag, list, text, value, valueOr, type CommandSpec } from "../command-spec.ts";
+import { rate, wholeNumber } from "../option-values.ts";
 import { restoreSpec } from "./restore.spec.ts";
 import { snapshotsSpec } from "./snapshots.spec.ts";
 
@@ -16,7 +16,8 @@ export const agentSetupSpec = {
   description:
     "USER@SERVER is a login on the server from which Holdfast can be run: that of the server's own user, with your " +
     "password or key, or any with a one-time token. A server on this machine that runs as the same user is named by its " +
-    "data folder, and needs no ssh. May be repeated, also to take over a policy that changed.",
+    "data folder, and needs no ssh. May be repeated. What is listed in the file exclude of the agent's folder, a pattern a " +
+    "line, is never saved, whatever the server wants.",
   arguments: [{ name: "<server>", summary: "USER@SERVER, USER@SERVER:PORT, or a data folder on this machine" }],
   options: {
     ...agentOption,
@@ -27,6 +28,7 @@ export const agentSetupSpec = {
     hostKey: text("--host-key <key>", "the server's SSH host key, where it is known: ssh-ed25519 AAAA…"),
     remoteCommand: text("--remote-command <command>", "how Holdfast is called on the server (default: holdfast)"),
     sshOption: list("-o, --ssh-option <option>", "an option for ssh when enrolling, such as IdentityFile=…"),
+    fixedPolicy: flag("--fixed-policy", "what is saved stays as the policy says now, whatever the server says later"),
     withoutTimer: flag("--without-timer", "run only by hand"),
     run: flag("--run", "make the first backup now"),
   },
@@ -42,9 +44,16 @@ export const agentRunSpec = {
   summary: "save this host to its server, now",
   options: {
     ...agentOption,
-    limitUpload: value("--limit-upload <size>", "bytes a second at most, as in 5M", parseBytes),
+    ifDue: flag("--if-due", "only where the server says that it is time, or somebody wants it: what the timer does"),
+    limitUpload: value("--limit-upload <rate>", "KiB a second to send at most, or with a unit as in 5M", rate),
+    limitDownload: value("--limit-download <rate>", "KiB a second to receive at most, or with a unit", rate),
+    retries: valueOr(5, "--retries <n>", "connect again so often when the line breaks (default: 5)", wholeNumber),
+    retryAfter: valueOr(600, "--retry-after <seconds>", "with so long in between (default: 600)", wholeNumber),
   },
-  examples: [{ command: "holdfast agent run", does: "what the timer does too" }],
+  examples: [
+    { command: "holdfast agent run", does: "at once, whatever the schedule says" },
+    { command: "holdfast agent run --limit-upload 1024", does: "at one MiB a second" },
+  ],
   exitCodes: ["3  some files could not be read"],
 } satisfies CommandSpec;
 

@@ -1,15 +1,24 @@
 import { execFileSync } from "node:child_process";
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { hostname } from "node:os";
 import path from "node:path";
-import { enrolAtServer, enrolOverSsh, type SetupResult } from "../../agent/enrol.ts";
+import { isRunDue } from "../../agent/ask.ts";
+import { enrolAtServer, enrolOverSsh } from "../../agent/enrol.ts";
+import { readLastRun } from "../../agent/last-run.ts";
 import type { PlannedMount } from "../../agent/plan.ts";
-import { currentPlan, runAgent, type AgentRunResult, type LastRun } from "../../agent/run.ts";
-import { agentFile, DEFAULT_AGENT_FOLDER, readAgentSettings, serverName, type AgentServer } from "../../agent/state.ts";
+import { currentPlan, runAgent, type AgentRunOptions, type AgentRunResult } from "../../agent/run.ts";
+import {
+  agentFile,
+  DEFAULT_AGENT_FOLDER,
+  ownExcludes,
+  readAgentSettings,
+  serverName,
+  type AgentServer,
+} from "../../agent/state.ts";
 import { planTimer, TIMER_FILES, TIMER_UNIT } from "../../agent/timer.ts";
 import { createBackupProgress } from "../../backup/backup.ts";
 import { messageOf, StorageError, UsageError } from "../../errors.ts";
-import { displayPath } from "../../platform/raw-path.ts";
+import { displayPath, rawPathFromText } from "../../platform/raw-path.ts";
 import type { Invocation } from "../command-spec.ts";
 import type { Context } from "../context.ts";
 import { userName } from "../host-identity.ts";
@@ -62,7 +71,8 @@ export const setup = {
       };
       return enrolOverSsh({ folder, server, hostName, ...ssh }, keys);
     };
-    const result = await enrolAtServer({ folder, server, hostName, enrol });
+    const { fixedPolicy } = options;
+    const result = await enrolAtServer({ folder, server, hostName, enrol, fixedPolicy });
     if (output.json) output.jsonLine({ message_type: "enrolled", ...result });
     if (result.state === "pending-approval") {
       output.note(
@@ -75,8 +85,8 @@ export const setup = {
     if (!("dataFolder" in server)) {
       output.note(`The server's host key is pinned in ${agentFile.knownHosts(folder)}.`);
     }
-    if (!options.withoutTimer) installTimer(context, folder, result);
-    if (options.run) return runOnce(context, folder, undefined);
+    if (!options.withoutTimer) installTimer(context, folder);
+    if (options.run) return runOnce(context, folder, {});
     output.note('See what will be saved with "holdfast agent plan", and begin with "holdfast agent run".');
     return 0;
   },
@@ -102,17 +112,19 @@ function parseServer(text: string): AgentServer {
   return { user: match[1], host: match[2].replace(/^\[(.*)\]$/, "$1"), port };
 }
 
-function installTimer({ output }: Context, folder: string, { schedule }: SetupResult): void {
+function installTimer({ output }: Context, folder: string): void {
   const hasSystemd = existsSync("/run/systemd/system");
   if (process.getuid?.() !== 0) {
     output.note("Without root there is no timer: run it by yourself, or set this up as root.");
     return;
   }
   if (!hasSystemd && !existsSync("/etc/cron.d")) {
-    output.note('There is neither systemd nor cron here: let something run "holdfast agent run".');
+    output.note(
+      'There is neither systemd nor cron here: let something run "holdfast agent run --if-due" every 5 minutes.',
+    );
     return;
   }
-  for (const { file, content } of planTimer({ schedule, folder, hasSystemd, programFile: PROGRAM_FILE })) {
+  for (const { file, content } of planTimer({ folder, hasSystemd, programFile: PROGRAM_FILE })) {
     writeFileSync(file, content);
     output.note(`wrote ${file}`);
   }
@@ -131,12 +143,40 @@ function systemctl(...args: string[]): void {
 }
 
 export const run = {
-  run({ context, options }: Invocation<typeof agentRunSpec.options>): Promise<number> {
-    return runOnce(context, folderOf(options), options.limitUpload);
+  async run({ context, options }: Invocation<typeof agentRunSpec.options>): Promise<number> {
+    const { ifDue, limitUpload, limitDownload, retries, retryAfter } = options;
+    const folder = folderOf(options);
+    if (ifDue && !(await isDue(context, folder))) return 0;
+    const afterMs = retryAfter * 1000;
+    // The first is for a line that was only shaken.
+    const delays = [Math.min(5000, afterMs), ...Array.from({ length: retries }, () => afterMs)];
+    return runOnce(context, folder, {
+      uploadBytesPerSecond: limitUpload,
+      downloadBytesPerSecond: limitDownload,
+      retryDelaysMs: retries === 0 ? [] : delays,
+    });
   },
 };
 
-async function runOnce(context: Context, folder: string, uploadBytesPerSecond: number | undefined): Promise<number> {
+async function isDue({ output, signal }: Context, folder: string): Promise<boolean> {
+  const due = await isRunDue(folder, `holdfast ${programVersion()}`, signal);
+  const { problem, wanted, nextRunMs } = due;
+  if (problem !== undefined) {
+    const message = `the server could not be asked (${messageOf(problem)}); this host goes by the policy that it knows`;
+    output.warning(message, { message_type: "error", error: { message } });
+  }
+  if (due.isDue) {
+    if (wanted) output.note("somebody wants a run of this host");
+    return true;
+  }
+  if (output.json) output.jsonLine({ message_type: "not_due", nextRunMs });
+  output.note(`nothing is due before ${formatTime(nextRunMs)}`);
+  return false;
+}
+
+type RunLimits = Pick<AgentRunOptions, "uploadBytesPerSecond" | "downloadBytesPerSecond" | "retryDelaysMs">;
+
+async function runOnce(context: Context, folder: string, limits: RunLimits): Promise<number> {
   const { output, signal } = context;
   mkdirSync(agentFile.cache(folder), { recursive: true, mode: 0o700 });
   const startMs = performance.now();
@@ -160,8 +200,9 @@ async function runOnce(context: Context, folder: string, uploadBytesPerSecond: n
         const message = `the connection broke (${messageOf(error)}); trying again in ${formatDuration(delayMs)}`;
         output.warning(message, { message_type: "error", error: { message } });
       },
+      onPolicy: () => output.note("the policy has changed on the server; see it with: holdfast agent status"),
       progress,
-      uploadBytesPerSecond,
+      ...limits,
       signal,
     });
     shown.stop();
@@ -201,16 +242,20 @@ export const plan = {
     const policy = existsSync(agentFile.settings(folder)) ? readAgentSettings(folder).policy : undefined;
     const { mounts, excludes, roots } = currentPlan();
     const sources = policy?.sources ?? [];
+    const others = [...(policy?.excludes ?? []), ...ownExcludes(folder)];
     if (output.json) {
       output.jsonLine({
         sources: sources.length > 0 ? sources : roots,
         mounts,
-        excludes: [...excludes, ...(policy?.excludes ?? [])],
+        excludes: sources.length > 0 ? others : [...excludes, ...others],
       });
       return 0;
     }
     if (sources.length > 0) {
-      output.line(`The policy names what is saved: ${sources.join(", ")}`);
+      output.line("The policy names what is saved:");
+      for (const source of sources) output.line(`  ${displayPath(rawPathFromText(source))}`);
+      if (others.length > 0) output.line("and what is left out:");
+      for (const pattern of others) output.line(`  ${displayPath(rawPathFromText(pattern))}`);
       return 0;
     }
     const columns = [
@@ -222,7 +267,7 @@ export const plan = {
     const sorted = mounts.toSorted((a, b) => Number(b.isIn) - Number(a.isIn));
     for (const line of formatTable(columns, sorted, `${roots.length} file systems are saved`)) output.line(line);
     output.line("Left out besides: folders with a CACHEDIR.TAG, and");
-    for (const pattern of [...excludes, ...(policy?.excludes ?? [])]) output.line(`  ${pattern}`);
+    for (const pattern of [...excludes, ...others]) output.line(`  ${displayPath(rawPathFromText(pattern))}`);
     return 0;
   },
 };
@@ -230,15 +275,19 @@ export const plan = {
 export const status = {
   async run({ context: { output }, options }: Invocation<typeof agentStatusSpec.options>): Promise<number> {
     const folder = folderOf(options);
-    const { host, server, policy } = readAgentSettings(folder);
+    const { host, server, policy, fixedPolicy = false } = readAgentSettings(folder);
+    const own = ownExcludes(folder);
     const lastRun = readLastRun(folder);
     const timer = TIMER_FILES.find((file) => existsSync(file));
     if (output.json) {
-      output.jsonLine({ host, server, policy, lastRun, timer });
+      output.jsonLine({ host, server, policy, fixedPolicy, ownExcludes: own, lastRun, timer });
       return 0;
     }
     output.line(`host "${host}", saved to ${serverName(server)}`);
     output.line(`schedule: ${policy.schedule}${timer === undefined ? ", but no timer is installed" : `, by ${timer}`}`);
+    output.line(`saves: ${policy.sources.length === 0 ? "every local file system" : policy.sources.join(", ")}`);
+    output.line(`leaves out: ${policy.excludes.join(", ") || "nothing besides"}${ownNote(own)}`);
+    output.line(`the policy ${fixedPolicy ? "is fixed on this host" : "is the server's, as it said last"}`);
     if (lastRun === undefined) output.line("last run: none yet");
     else {
       const outcome =
@@ -249,9 +298,8 @@ export const status = {
   },
 };
 
-function readLastRun(folder: string): LastRun | undefined {
-  const file = agentFile.lastRun(folder);
-  return existsSync(file) ? (JSON.parse(readFileSync(file, "utf8")) as LastRun) : undefined;
+function ownNote(own: readonly string[]): string {
+  return own.length === 0 ? "" : `; by this host's own wish: ${own.join(", ")}`;
 }
 
 function throughServer(context: Context, options: AgentFolder): Context {
