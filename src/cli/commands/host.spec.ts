@@ -71,6 +71,25 @@ export const hostShowSpec = {
   printsOnly: true,
 } satisfies CommandSpec;
 
+export const hostRunSpec = {
+  name: "host run",
+  summary: "save a host now",
+  description:
+    "A host that the server pulls from is begun at once. One with an agent is told when it next asks the server, which it " +
+    "does every 15 minutes; the run waits for that, and the policy's minimum interval does not count for it.",
+  arguments: hostArgument,
+  options: {
+    ...dataOption,
+    follow: flag("-f, --follow", "print the run's log until it ends"),
+    cancel: flag("--cancel", "let a run that waits not happen"),
+  },
+  examples: [
+    { command: "holdfast host run web1", does: "says when it will begin" },
+    { command: "holdfast host run web1 --follow", does: "and stays until it has ended" },
+  ],
+  exitCodes: ["3  with --follow: the snapshot was made, but some of the files could not be read"],
+} satisfies CommandSpec;
+
 export const hostEditSpec = {
   name: "host edit",
   summary: "change a host's policy, quotas or rights",
@@ -185,8 +204,8 @@ const RETENTION_KINDS = ["importance", "age", "keep", "promotion"] as const;
 const policyOptions = {
   ...dataOption,
   schedule: text("--schedule <when>", 'when hosts save: hourly, daily, weekly, "every 4h", or a line of cron'),
-  source: list("--source <path>", "what to save (can be given several times; default: every local file system)"),
-  exclude: list("--exclude <pattern>", "what to leave out (can be given several times)"),
+  source: list("--source <path>", "what to save (can be given several times), or all: every local file system"),
+  exclude: list("--exclude <pattern>", "what to leave out (can be given several times), or none"),
   retention: value("--retention <kind>", RETENTION_KINDS.join(", "), oneOf(RETENTION_KINDS), {
     completes: RETENTION_KINDS,
   }),
@@ -195,6 +214,8 @@ const policyOptions = {
   levels: text("--levels <h,d,w,m>", "for promotion: how many snapshots each level holds (default: 6,7,4,12)"),
   floorNewest: value("--floor-newest <n>", "so many of the newest verified snapshots are never deleted", wholeNumber),
   floorDays: value("--floor-days <days>", "nothing younger is ever deleted", wholeNumber),
+  limitUpload: value("--limit-upload <KiB/s>", "hosts send at most so fast; 0 for as fast as it goes", wholeNumber),
+  limitDownload: value("--limit-download <KiB/s>", "hosts receive at most so fast", wholeNumber),
   minimumInterval: value("--minimum-interval <minutes>", "a host may not save more often", wholeNumber),
 };
 
@@ -215,6 +236,8 @@ export const policyAddSpec = {
 export const policyEditSpec = {
   name: "policy edit",
   summary: "change a policy",
+  description:
+    "Hosts hear of it when they next ask the server, within 15 minutes. --source and --exclude replace the lists.",
   arguments: policyArgument,
   options: policyOptions,
   examples: [{ command: "holdfast policy edit default --floor-days 14", does: "changes what is named" }],

@@ -2,6 +2,7 @@ import type { Policy, PolicySettings, RetentionSettings } from "../../fleet/poli
 import { UsageError } from "../../errors.ts";
 import { apiPath } from "../../server/api-client.ts";
 import type { Invocation, OptionValues } from "../command-spec.ts";
+import { formatBytes } from "../output/format-bytes.ts";
 import { formatTable } from "../output/table.ts";
 import { serverOf } from "../server-access.ts";
 import { only } from "./fleet-options.ts";
@@ -25,7 +26,7 @@ export const edit = {
     if (Object.keys(settings).length === 0) throw new UsageError("nothing is named that should change");
     const policy = await serverOf(options).call<Policy>("PATCH", apiPath(["policies", only(args, "policy")]), settings);
     if (output.json) output.jsonLine(policy);
-    output.note(`changed the policy ${policy.name}`);
+    output.note(`changed the policy ${policy.name}; its hosts follow it within a quarter of an hour`);
     return 0;
   },
 };
@@ -35,13 +36,20 @@ function settingsOf(options: PolicyOptions): Partial<PolicySettings> {
   const retention = retentionOf(options);
   return {
     ...(options.schedule !== undefined && { schedule: options.schedule }),
-    ...(options.source.length > 0 && { sources: [...options.source] }),
-    ...(options.exclude.length > 0 && { excludes: [...options.exclude] }),
+    ...(options.source.length > 0 && { sources: listOr(options.source, "all") }),
+    ...(options.exclude.length > 0 && { excludes: listOr(options.exclude, "none") }),
     ...(retention !== undefined && { retention }),
     ...(options.floorNewest !== undefined && { floorNewest: options.floorNewest }),
     ...(options.floorDays !== undefined && { floorDays: options.floorDays }),
+    ...(options.limitUpload !== undefined && { limitUploadKib: options.limitUpload }),
+    ...(options.limitDownload !== undefined && { limitDownloadKib: options.limitDownload }),
     ...(options.minimumInterval !== undefined && { minimumIntervalMinutes: options.minimumInterval }),
   };
+}
+
+/** A word alone stands for the empty list, which could not be given else. */
+function listOr(given: readonly string[], word: string): string[] {
+  return given.length === 1 && given[0] === word ? [] : [...given];
 }
 
 function retentionOf({ retention, maxAge, keep, levels }: PolicyOptions): RetentionSettings | undefined {
@@ -117,6 +125,12 @@ export const show = {
     }
     for (const line of formatTable(COLUMNS, [policy])) output.line(line);
     output.line(`at least ${policy.minimumIntervalMinutes} minutes between snapshots of a host`);
+    for (const [what, kib] of [
+      ["sent", policy.limitUploadKib],
+      ["received", policy.limitDownloadKib],
+    ] as const) {
+      if (kib !== undefined && kib > 0) output.line(`at most ${formatBytes(kib * 1024)}/s are ${what}`);
+    }
     for (const pattern of policy.excludes) output.line(`leaves out ${pattern}`);
     return 0;
   },

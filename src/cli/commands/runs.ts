@@ -1,4 +1,3 @@
-import { setTimeout as wait } from "node:timers/promises";
 import type { LogLine, Run } from "../../fleet/runs.ts";
 import { UsageError } from "../../errors.ts";
 import { apiPath } from "../../server/api-client.ts";
@@ -6,10 +5,10 @@ import type { MaintenanceRun } from "../../server/maintenance-jobs.ts";
 import type { Invocation } from "../command-spec.ts";
 import { formatBytes } from "../output/format-bytes.ts";
 import { formatDuration, formatTime } from "../output/format-time.ts";
-import type { Output } from "../output/output.ts";
 import { formatTable } from "../output/table.ts";
 import { serverOf } from "../server-access.ts";
 import { only } from "./fleet-options.ts";
+import { followRun, printLine } from "./follow-run.ts";
 import type { maintainSpec, runsAcceptSpec, runsFollowSpec, runsListSpec, runsShowSpec } from "./server.spec.ts";
 
 export function runTable(runs: readonly Run[]): string[] {
@@ -19,7 +18,7 @@ export function runTable(runs: readonly Run[]): string[] {
       { title: "Host", cell: ({ host }) => host },
       { title: "Began", cell: ({ startedMs }) => formatTime(startedMs) },
       { title: "Took", align: "right", cell: took },
-      { title: "State", cell: ({ state, suddenGrowth }) => (suddenGrowth ? `${state}, sudden growth` : state) },
+      { title: "State", cell: stateOf },
       { title: "Files", align: "right", cell: ({ files }) => String(files) },
       { title: "Size", align: "right", cell: ({ sizeBytes }) => formatBytes(sizeBytes) },
       { title: "Stored", align: "right", cell: ({ storedBytes }) => formatBytes(storedBytes) },
@@ -27,6 +26,11 @@ export function runTable(runs: readonly Run[]): string[] {
     ],
     runs,
   );
+}
+
+function stateOf({ state, suddenGrowth, accepted }: Run): string {
+  if (!suddenGrowth) return state;
+  return `${state}, sudden growth${accepted ? " (accepted)" : ""}`;
 }
 
 function took({ startedMs, endedMs }: { readonly startedMs: number; readonly endedMs: number | null }): string {
@@ -81,30 +85,9 @@ export const show = {
   },
 };
 
-function printLine(output: Output, { atMs, level, message }: LogLine): void {
-  output.line(`${formatTime(atMs)}  ${level === "info" ? "" : `${level}: `}${message}`);
-}
-
-const FOLLOW_EVERY_MS = 1000;
-
 export const follow = {
-  async run({ context, args, options }: Invocation<typeof runsFollowSpec.options>): Promise<number> {
-    const { output, signal } = context;
-    const server = serverOf(options);
-    const name = only(args, "run");
-    for (let after = 0; ;) {
-      const { run, log } = await server.call<{ run: Run; log: LogLine[] }>("GET", apiPath(["runs", name], { after }));
-      for (const line of log) {
-        if (output.json) output.jsonLine(line);
-        else printLine(output, line);
-        after = line.id;
-      }
-      if (run.state !== "running" && log.length === 0) {
-        output.note(`the run ended: ${run.state}${run.error === null ? "" : `: ${run.error}`}`);
-        return 0;
-      }
-      await wait(FOLLOW_EVERY_MS, undefined, { signal });
-    }
+  run({ context, args, options }: Invocation<typeof runsFollowSpec.options>): Promise<number> {
+    return followRun(context, serverOf(options), only(args, "run"));
   },
 };
 

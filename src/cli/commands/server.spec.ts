@@ -57,7 +57,7 @@ export const statusSpec = {
   printsOnly: true,
 } satisfies CommandSpec;
 
-const RUN_STATES = ["running", "succeeded", "incomplete", "failed", "refused"] as const;
+const RUN_STATES = ["waiting", "running", "succeeded", "incomplete", "failed", "refused"] as const;
 
 export const runsListSpec = {
   name: "runs list",
@@ -90,9 +90,13 @@ export const runsShowSpec = {
 export const runsFollowSpec = {
   name: "runs follow",
   summary: "print a run's log while it goes on",
-  arguments: runArgument,
+  arguments: [{ name: "<run>", summary: "number of the run, or name of a host for its last one" }],
   options: dataOption,
-  examples: [{ command: "holdfast runs follow 17", does: "until the run ends" }],
+  examples: [
+    { command: "holdfast runs follow 17", does: "until the run ends" },
+    { command: "holdfast runs follow web1", does: "the last run of web1, or the one that waits for it" },
+  ],
+  exitCodes: ["3  the snapshot was made, but some of the files could not be read"],
   printsOnly: true,
 } satisfies CommandSpec;
 
