@@ -28,8 +28,8 @@ export interface SupersededFrame {
   readonly standIns: readonly FrameName<Uint8Array>[];
 }
 
-/** Without being asked, only so many trees are read. */
-const TREES_AT_MOST = 50_000;
+/** Without being asked, only so much of trees is read, as it is stored: some 20,000 folders, and a second or two. */
+const TREE_BYTES_AT_MOST = 64 * 1024 * 1024;
 
 export interface LayAnewOptions {
   /** Indexes of everything, condemned packs left out. */
@@ -39,7 +39,7 @@ export interface LayAnewOptions {
   readonly live: Uint8Array;
   /** How much of each pack is in them. */
   readonly uses: readonly PackUse[];
-  /** However many trees must be read for it. */
+  /** However much of trees must be read for it. */
   readonly thorough: boolean;
   /** Which part of a frame, and of all, may stay unused. */
   readonly maxUnusedRatio: number;
@@ -53,11 +53,14 @@ export interface LayAnewOptions {
 export async function layAnew(repository: Repository, options: LayAnewOptions): Promise<readonly SupersededFrame[]> {
   const { index } = options;
   if (repository.ring.privateKey === undefined) return [];
-  let trees = 0;
-  forEachBlob(index.blobs, (_slot, frame) => {
-    if (index.frames.kindOf(frame) === "tree") trees++;
-  });
-  if (trees > TREES_AT_MOST && !options.thorough) return [];
+  const treeBytes = neededTreeBytes(options);
+  if (treeBytes > TREE_BYTES_AT_MOST && !options.thorough) {
+    const mebibytes = Math.round(treeBytes / 1024 / 1024);
+    options.onStep(
+      `not looking for what is unused inside of frames (--thorough reads ${mebibytes} MiB of folders for it)`,
+    );
+    return [];
+  }
   options.onStep("looking for what is unused inside of frames");
   const reader = await openFrameReader(repository, index);
   const needed = await neededBlobs(repository, reader, options);
@@ -66,6 +69,14 @@ export async function layAnew(repository: Repository, options: LayAnewOptions): 
   if (sparse.length === 0) return [];
   options.onStep(`laying ${sparse.length} frames anew`);
   return writeAnew(repository, reader, sparse, options.signal);
+}
+
+function neededTreeBytes({ index: { frames }, live }: LayAnewOptions): number {
+  let sum = 0;
+  live.forEach((isLive, frame) => {
+    if (isLive === 1 && frames.kindOf(frame) === "tree") sum += frames.locate(frame).length;
+  });
+  return sum;
 }
 
 /** Those that lie in packs which are worth being written anew: a frame's place is freed only with its pack. */

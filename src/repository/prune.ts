@@ -35,7 +35,7 @@ export interface PruneOptions {
   readonly maxUnusedRatio?: number | undefined;
   /** Writes anew at most this much in one prune. */
   readonly maxRepackBytes?: number | undefined;
-  /** Looks inside of frames for what is unused, however many trees must be read to know. */
+  /** Looks inside of frames for what is unused, however much of trees must be read to know. */
   readonly thorough?: boolean | undefined;
   readonly onStep?: ((step: string) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
