@@ -53,9 +53,9 @@ export function createFileReader(pool: WorkerPool, source: Source): FileReader {
   /** Streams run one after another: the source may have only one connection. */
   let streams: Promise<void> = Promise.resolve();
   let streamsUnderWay = 0;
-  let contents: { bytes: Uint8Array; resolve(result: FileResult): void; reject(error: unknown): void }[] = [];
+  let contents: { sizeBytes: number; resolve(result: FileResult): void; reject(error: unknown): void }[] = [];
   /** Where `contents` lie one after another: thousands of small buffers cost more than what is in them. */
-  let contentsBuffer = Buffer.alloc(0);
+  let contentsBuffer = new Uint8Array(0);
   let contentsBytes = 0;
 
   function settled(): void {
@@ -161,17 +161,15 @@ export function createFileReader(pool: WorkerPool, source: Source): FileReader {
   function saveTogether(pieces: readonly Uint8Array[], sizeBytes: number): Promise<FileResult> {
     if (contentsBytes + sizeBytes > contentsBuffer.length) {
       dispatchContents();
-      contentsBuffer = Buffer.allocUnsafeSlow(Math.max(BATCH_BYTES, sizeBytes));
+      contentsBuffer = allocateUnfilled(Math.max(BATCH_BYTES, sizeBytes));
     }
-    const start = contentsBytes;
     for (const piece of pieces) {
       contentsBuffer.set(piece, contentsBytes);
       contentsBytes += piece.length;
       freeMemory(piece);
     }
-    const bytes = new Uint8Array(contentsBuffer.buffer, start, sizeBytes);
     return new Promise((resolve, reject) => {
-      contents.push({ bytes, resolve, reject });
+      contents.push({ sizeBytes, resolve, reject });
       if (contents.length >= BATCH_FILES) dispatchContents();
     });
   }
@@ -179,10 +177,11 @@ export function createFileReader(pool: WorkerPool, source: Source): FileReader {
   function dispatchContents(): void {
     if (contents.length === 0) return;
     const sent = contents;
+    const bytes = contentsBuffer;
     contents = [];
-    contentsBuffer = Buffer.alloc(0);
+    contentsBuffer = new Uint8Array(0);
     contentsBytes = 0;
-    pool.run({ task: "contents", contents: sent.map(({ bytes }) => bytes) }).then(
+    pool.run({ task: "contents", bytes, lengths: Uint32Array.from(sent, ({ sizeBytes }) => sizeBytes) }).then(
       (results) => results.forEach((result, index) => sent[index].resolve(result)),
       (error: unknown) => sent.forEach(({ reject }) => reject(error)),
     );
@@ -226,6 +225,10 @@ export function createFileReader(pool: WorkerPool, source: Source): FileReader {
     progress: () => new Promise((resolve) => waiting.push(resolve)),
     wake: settled,
   };
+}
+
+function allocateUnfilled(bytes: number): Uint8Array<ArrayBuffer> {
+  return new Uint8Array(Buffer.allocUnsafeSlow(bytes).buffer);
 }
 
 function failed(during: string, error: unknown): FileResult {

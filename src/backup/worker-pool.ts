@@ -13,7 +13,7 @@ import {
  * The worker threads of one backup. Gives work to the one that has least of it, and says when there is enough.
  */
 export interface WorkerPool {
-  /** Runs a task on the idlest worker. Contents must not be used afterwards, and each be all of its memory. */
+  /** Runs a task on the idlest worker. Contents must not be used afterwards. */
   run(task: TaskWithoutNumber): Promise<readonly FileResult[]>;
   /** A stream of content, bound to one worker. */
   openStream(): WorkerStream;
@@ -154,8 +154,7 @@ export function createWorkerPool(
   return {
     run(task) {
       const member = idlest(members());
-      const transfer =
-        task.task === "contents" ? [...new Set(task.contents.map(({ buffer }) => buffer as ArrayBuffer))] : [];
+      const transfer = task.task === "contents" ? [task.bytes.buffer] : [];
       return answer(member, post(member, task, transfer));
     },
     openStream() {
@@ -169,7 +168,7 @@ export function createWorkerPool(
           await until(() => member.streamBytesAhead < STREAM_BYTES_AHEAD);
           member.streamBytesAhead += bytes.length;
           const whole = bytes.byteOffset === 0 && bytes.byteLength === bytes.buffer.byteLength;
-          const piece = whole ? bytes : Uint8Array.from(bytes);
+          const piece = whole ? bytes : new Uint8Array(bytes);
           post(member, { task: "stream-piece", bytes: piece }, [piece.buffer as ArrayBuffer]);
         },
         async end() {

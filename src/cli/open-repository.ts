@@ -62,6 +62,13 @@ async function openThroughAgent({ signal }: Context, folder: string): Promise<Re
   return repository;
 }
 
+/** Whether a person may have to be asked for the password: then nothing else may want the terminal meanwhile. */
+export function mayAskForPassword(context: Context): boolean {
+  const { identityFile, passwordFile, passwordCommand, variable } = repositoryOptions(context);
+  if (identityFile !== undefined) return false;
+  return passwordCommand !== undefined || (passwordFile === undefined && !process.env[variable]);
+}
+
 export async function readUnlock(context: Context, options: RepositoryOptions, inputIsTaken: boolean): Promise<Unlock> {
   if (options.identityFile !== undefined) return { identities: await readIdentities(options.identityFile) };
   const prompt = `enter password for repository ${options.repo ?? ""}`;

@@ -86,11 +86,12 @@ export function unpackFiles({ rootFds, paths, stats }: FilesTask): FileToRead[] 
   });
 }
 
-/** Save these contents, each of at most `SMALL_FILE_BYTES`. */
+/** Save these contents, each of at most `SMALL_FILE_BYTES`: they lie one after another, as views cost more to post. */
 export interface ContentsTask {
   readonly task: "contents";
   readonly number: number;
-  readonly contents: readonly Uint8Array[];
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  readonly lengths: Uint32Array;
 }
 
 /** Read these ranges of one large file, as one piece of content that is cut at its end. */

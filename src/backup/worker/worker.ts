@@ -1,7 +1,9 @@
 /** A worker thread of a backup: reads, cuts, hashes, compresses and seals. Started by ../worker-pool.ts. */
 import { parentPort } from "node:worker_threads";
+import { freeMemory } from "../../platform/free-memory.ts";
 import { type ContentSaver, createContentSaver, type SavedContent } from "./content-saver.ts";
 import {
+  type ContentsTask,
   type FileResult,
   FRAMES_UNDER_WAY,
   packResults,
@@ -37,6 +39,14 @@ function waitForRoom(framesUnderWay: Int32Array<SharedArrayBuffer>): void {
 
 function createTaskHandler(saver: ContentSaver): (task: WorkerTask) => void {
   let stream: ReturnType<ContentSaver["openStream"]> | undefined;
+
+  function takePiece(bytes: Uint8Array): void {
+    const lengthBytes = bytes.length;
+    stream?.push(bytes);
+    freeMemory(bytes);
+    reply({ reply: "piece-taken", bytes: lengthBytes });
+  }
+
   return (task) => {
     switch (task.task) {
       case "files":
@@ -45,18 +55,14 @@ function createTaskHandler(saver: ContentSaver): (task: WorkerTask) => void {
           unpackFiles(task).map((file) => saveFile(saver, file)),
         );
       case "contents":
-        return done(
-          task.number,
-          task.contents.map((bytes) => streamed(saver.saveBytes(bytes))),
-        );
+        return done(task.number, saveContents(saver, task));
       case "segment":
         return done(task.number, [saveSegment(saver, task)]);
       case "stream-open":
         stream = saver.openStream();
         return;
       case "stream-piece":
-        stream?.push(task.bytes);
-        return reply({ reply: "piece-taken", bytes: task.bytes.length });
+        return takePiece(task.bytes);
       case "stream-end": {
         const content = stream?.end();
         stream = undefined;
@@ -67,6 +73,14 @@ function createTaskHandler(saver: ContentSaver): (task: WorkerTask) => void {
         return done(task.number, []);
     }
   };
+}
+
+function saveContents(saver: ContentSaver, { bytes, lengths }: ContentsTask): FileResult[] {
+  const results: FileResult[] = [];
+  let at = 0;
+  for (const length of lengths) results.push(streamed(saver.saveBytes(bytes.subarray(at, (at += length)))));
+  freeMemory(bytes);
+  return results;
 }
 
 function streamed(content: SavedContent): FileResult {

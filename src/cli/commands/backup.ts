@@ -11,7 +11,7 @@ import { readAhead } from "../../source/read-ahead.ts";
 import { cacheFolder } from "../cache.ts";
 import type { Invocation } from "../command-spec.ts";
 import { hostSigningKey, userName } from "../host-identity.ts";
-import { openFromSettings, repositoryOptions, requireRepository } from "../open-repository.ts";
+import { mayAskForPassword, openFromSettings, repositoryOptions, requireRepository } from "../open-repository.ts";
 import { formatBytes } from "../output/format-bytes.ts";
 import { formatDuration } from "../output/format-time.ts";
 import type { Output } from "../output/output.ts";
@@ -37,6 +37,14 @@ export async function run({ context, args, options }: Invocation<typeof backupSp
   const progress = createBackupProgress();
   const report = (problem: SourceProblem) => reportItem(output, problem.during, problem.path, problem.error);
   const previous = previousVersions();
+  // Another host's list takes a while to come, and the repository to be opened: both at once, where ssh and we do not ask
+  // a person at the same time.
+  const early =
+    chosen.host === undefined || mayAskForPassword(context)
+      ? undefined
+      : openFromSettings(context, takesInput(options));
+  // Whoever waits for it is told; if that is nobody, because the source could not be opened, nobody needs be.
+  early?.catch(() => undefined);
   const opened = await chosen.open((problem) => {
     progress.problems++;
     report(problem);
@@ -50,7 +58,7 @@ export async function run({ context, args, options }: Invocation<typeof backupSp
   let shown: Progress | undefined;
   let scan: Scan | undefined;
   try {
-    const repository = await openFromSettings(context, takesInput(options));
+    const repository = await (early ?? openFromSettings(context, takesInput(options)));
     const named = options.parent === undefined ? undefined : await findSnapshot(repository, options.parent);
     // Not while a password may be asked for.
     shown = startProgress(output, () => progressState(progress, total?.()));

@@ -10,6 +10,10 @@ const LOW_WATER_BYTES = 256 * 1024;
 
 const SMALLEST_STORE_BYTES = 64 * 1024;
 
+/** Pieces of up to this are laid into memory of that size. */
+const LARGEST_SHARED_BYTES = 32 * 1024;
+const SHARED_BYTES = 256 * 1024;
+
 /**
  * Bytes that have arrived and are to be decoded. Decoders are plain synchronous functions over a `Cursor`; where too
  * little has arrived, what they read is taken back, and they are called again when there is more.
@@ -24,6 +28,8 @@ export class ByteInput {
   #arrivedBytes = 0;
   /** `#arrivedBytes` when a decoder last came to the end. */
   #seenBytes = 0;
+  /** What is left of the memory that small pieces share. */
+  #shared = Buffer.alloc(0);
   /** Called when the reader has caught up, after `isFull` was true. */
   onRoom: (() => void) | undefined;
 
@@ -95,18 +101,27 @@ export class ByteInput {
     }
   }
 
-  /** A copy, in memory of its own, of up to `maximum` bytes, or undefined if nothing has arrived. */
+  /** A copy of up to `maximum` bytes, or undefined if nothing has arrived. A large one has memory of its own. */
   tryTake(maximum: number): Buffer | undefined {
     const cursor = this.#cursor;
     if (cursor.remaining === 0) {
       this.#needMore();
       return undefined;
     }
-    const taken = Buffer.allocUnsafeSlow(Math.min(maximum, cursor.remaining));
+    const taken = this.#allocate(Math.min(maximum, cursor.remaining));
     cursor.bytes.copy(taken, 0, cursor.at, cursor.at + taken.length);
     cursor.at += taken.length;
     if (this.#full) this.#noteRoom();
     return taken;
+  }
+
+  /** Small pieces lie side by side: a buffer for each costs more than what is in it. */
+  #allocate(length: number): Buffer {
+    if (length > LARGEST_SHARED_BYTES) return Buffer.allocUnsafeSlow(length);
+    if (this.#shared.length < length) this.#shared = Buffer.allocUnsafeSlow(SHARED_BYTES);
+    const allocated = this.#shared.subarray(0, length);
+    this.#shared = this.#shared.subarray(length);
+    return allocated;
   }
 
   /** Everything that has arrived and was not decoded, for who takes over the stream. */
