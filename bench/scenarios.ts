@@ -54,13 +54,16 @@ export interface RunOptions {
   readonly report: (line: string) => void;
 }
 
-/** Measures one data set: in each round every program makes a first backup, one without changes, and restores it. */
+/**
+ * Measures one data set: in each round every program makes a first backup, one without changes, and restores it. Who comes
+ * first changes from round to round, as the first may find the machine otherwise than those after it.
+ */
 export async function measureDataSet(dataSet: DataSet, source: string, options: RunOptions): Promise<Sample[]> {
   const samples: Sample[] = [];
   for (const cache of options.caches) {
     for (let round = 1; round <= options.rounds; round++) {
       for (const phase of options.phases) {
-        for (const contender of dataSet[phase]) {
+        for (const contender of rotated(dataSet[phase], round - 1)) {
           const sample = await measurePhase(contender, dataSet.name, source, phase, cache, options);
           samples.push(sample);
           options.report(
@@ -73,6 +76,11 @@ export async function measureDataSet(dataSet: DataSet, source: string, options: 
   }
   rmSync(options.workFolder, { recursive: true, force: true });
   return samples;
+}
+
+function rotated<T>(items: readonly T[], by: number): readonly T[] {
+  const first = by % items.length;
+  return [...items.slice(first), ...items.slice(0, first)];
 }
 
 async function measurePhase(
@@ -89,6 +97,7 @@ async function measurePhase(
   switch (phase) {
     case "first": {
       await prepareFirst(contender, place);
+      await settleMemory(source, options.workFolder);
       await prepareCache(cache, source);
       const measurement = await measure(contender.backUp(place, source, 0));
       const repository = contender.repository?.(place);
@@ -101,6 +110,7 @@ async function measurePhase(
     }
     case "restore": {
       if (contender.restore === undefined) throw new Error(`${contender.name} does not restore`);
+      await settleMemory(source, options.workFolder);
       mkdirSync(target, { recursive: true });
       await prepareCache(cache, existsSync(place) ? place : source);
       const measurement = await measure(contender.restore(place, source, target));
@@ -115,6 +125,16 @@ async function prepareFirst(contender: Contender, place: string): Promise<void> 
   rmSync(place, { recursive: true, force: true });
   mkdirSync(place, { recursive: true });
   for (const command of contender.prepare(place)) await run(command);
+}
+
+/**
+ * In a virtual machine, memory that nobody has used for a while is with the host again, and costs several times as much to
+ * write to. So everybody finds as much as the data takes just used and given back.
+ */
+async function settleMemory(source: string, workFolder: string): Promise<void> {
+  const passing = path.join(workFolder, "passing");
+  await run({ argv: ["cp", "-a", source, passing] });
+  rmSync(passing, { recursive: true });
 }
 
 /** What was written before must not be written back while others are measured. */
