@@ -113,7 +113,7 @@ async function saveOnce({ ring, random, acknowledged, tally }: History, { storag
   const content = someContent(random);
   try {
     const repository = await openRepository(storage, { ring });
-    acknowledged.set(await saveTiny(repository, content), content);
+    acknowledged.set(await saveTiny(repository, content, random.pick(["one each", "one for all"])), content);
     tally.snapshots++;
   } catch (error) {
     // A backup may end without a snapshot, if it says so.

@@ -13,6 +13,7 @@ import { checkRepository } from "../../src/repository/check.ts";
 import { prune } from "../../src/repository/prune.ts";
 import { openRepository } from "../../src/repository/repository.ts";
 import type { Repository } from "../../src/repository/repository.ts";
+import { inputOutputError } from "../../src/storage/faulty.ts";
 import { memoryStorage } from "../../src/storage/memory.ts";
 import type { MemoryStorage } from "../../src/storage/memory.ts";
 import type { Storage } from "../../src/storage/storage.ts";
@@ -115,6 +116,31 @@ async function withForgotten(repository: Repository, world: World): Promise<void
   for (const id of [shared, apart]) await forget(world, id);
 }
 
+/** A snapshot that needs little of a frame of which a forgotten one needed all, and one that needs all of another. */
+async function withSparseFrames(repository: Repository, world: World): Promise<void> {
+  const whole = await saveTiny(repository, [0, 1, 2, 3, 4, 5], "one for all");
+  world.acknowledged.set(await saveTiny(repository, [0, 1]), [0, 1]);
+  world.acknowledged.set(await saveTiny(repository, [8, 9], "one for all"), [8, 9]);
+  await forget(world, whole);
+}
+
+/** The same, with what a prune has left that broke off when it had laid the frame anew. */
+async function withLeftStandIns(repository: Repository, world: World): Promise<void> {
+  await withSparseFrames(repository, world);
+  const dying: Storage = {
+    ...world.storage,
+    put: async (name, content) => {
+      if (name.startsWith(PREFIXES.condemned)) throw inputOutputError();
+      return world.storage.put(name, content);
+    },
+  };
+  await prune({ ...repository, storage: dying }, EVERYTHING).catch((error: unknown) => {
+    if (!(error instanceof HoldfastError)) throw error;
+  });
+  for (const name of world.storage.objects.keys())
+    if (name.startsWith(PREFIXES.running)) world.storage.objects.delete(name);
+}
+
 /** The same, with a condemnation that waits because somebody was writing. */
 async function withCondemned(repository: Repository, world: World): Promise<void> {
   await withForgotten(repository, world);
@@ -189,6 +215,27 @@ export const SCENARIOS: readonly Scenario[] = [
     setUp: withManyIndexes,
     actors: [backup([0, 2, 4]), backup([1, 4, 8]), reading],
   },
+  {
+    name: "backup and a prune that lays frames anew",
+    setUp: withSparseFrames,
+    actors: [backup([0, 2, 4, 8]), pruning],
+  },
+  {
+    name: "backup and a prune that lays frames anew as one before it did",
+    setUp: withLeftStandIns,
+    actors: [backup([0, 2, 4, 8]), pruning],
+  },
+  {
+    name: "a backup that is taken for dead, and a prune that lays frames anew",
+    setUp: withLeftStandIns,
+    actors: [backup([0, 2, 4, 8]), pruning, takeForDead],
+  },
+  {
+    name: "two prunes that lay frames anew and do not keep each other out, and a backup",
+    setUp: withSparseFrames,
+    actors: [pruningBesideAnother, pruningUnlocked, backup([2, 4, 8])],
+  },
+  { name: "a reader and prune that lays frames anew", setUp: withLeftStandIns, actors: [reading, pruning] },
   { name: "a reader and prune", setUp: withForgotten, actors: [reading, pruning] },
   { name: "a reader, a backup and prune", setUp: withForgotten, actors: [reading, backup([2, 4]), pruning] },
 ];

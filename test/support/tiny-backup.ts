@@ -31,8 +31,12 @@ export function someContent(random: SeededRandom): TinyContent {
   return pieces.map((_, number) => number).filter(() => random.below(3) === 0);
 }
 
-/** Saves a snapshot in which each piece is a blob in a frame of its own, and gives its id. */
-export async function saveTiny(repository: Repository, content: TinyContent): Promise<string> {
+/** Saves a snapshot in which each piece is a blob in a frame of its own, or all together in one, and gives its id. */
+export async function saveTiny(
+  repository: Repository,
+  content: TinyContent,
+  frames: "one each" | "one for all" = "one each",
+): Promise<string> {
   const destination = await openLocalDestination(repository, { signingKey, startedMs: Date.now() });
   const { keys, blobs } = destination;
   const data = createFrameWriter("data", keys, "off", (frame) => destination.store(frame));
@@ -41,7 +45,7 @@ export async function saveTiny(repository: Repository, content: TinyContent): Pr
     const id = createKeyedHash(key).hash(bytes);
     if (claimForStoring(blobs, id)) {
       writer.append(id, bytes);
-      writer.flush();
+      if (writer === trees || frames === "one each") writer.flush();
       await destination.ready();
     }
     if (!destination.need(id)) throw new Error("a blob that was just stored is not there");
@@ -55,6 +59,7 @@ export async function saveTiny(repository: Repository, content: TinyContent): Pr
     const file = { ...ATTRIBUTES, name: nameOf(number), sizeBytes: bytes.length, content: listed, holes: [] };
     entries.push(encodeEntry({ ...file, type: "file" }));
   }
+  data.flush();
   const tree = await store(trees, keys.treeKey, encodeLeaf(entries));
   const root: DirectoryEntry = { ...ATTRIBUTES, type: "directory", name: "" as RawPath, tree };
   const { id } = await destination.commit({
