@@ -108,15 +108,15 @@ export class ByteInput {
       this.#needMore();
       return undefined;
     }
-    const taken = this.#allocate(Math.min(maximum, cursor.remaining));
+    const taken = this.allocate(Math.min(maximum, cursor.remaining));
     cursor.bytes.copy(taken, 0, cursor.at, cursor.at + taken.length);
     cursor.at += taken.length;
     if (this.#full) this.#noteRoom();
     return taken;
   }
 
-  /** Small pieces lie side by side: a buffer for each costs more than what is in it. */
-  #allocate(length: number): Buffer {
+  /** Memory for a piece. Small ones lie side by side: a buffer for each costs more than what is in it. */
+  allocate(length: number): Buffer {
     if (length > LARGEST_SHARED_BYTES) return Buffer.allocUnsafeSlow(length);
     if (this.#shared.length < length) this.#shared = Buffer.allocUnsafeSlow(SHARED_BYTES);
     const allocated = this.#shared.subarray(0, length);

@@ -73,16 +73,21 @@ export class IndexReader {
   }
 
   async read(input: ByteInput): Promise<number> {
-    const decode = (from: Cursor): number => this.#decode(from);
+    const decode = (from: Cursor): number => this.decode(from);
     const index = input.tryDecode(decode) ?? (await input.decode(decode));
-    if (this.#protocol >= 30) {
-      if (index >= 0) this.#lastPositive = index;
-      else if (index !== INDEX_DONE) this.#lastNegative = -index;
-    }
+    this.note(index);
     return index;
   }
 
-  #decode(from: Cursor): number {
+  /** What the next number depends on. To be called once for each number that was decoded for good. */
+  note(index: number): void {
+    if (this.#protocol < 30) return;
+    if (index >= 0) this.#lastPositive = index;
+    else if (index !== INDEX_DONE) this.#lastNegative = -index;
+  }
+
+  /** Changes nothing but the cursor. */
+  decode(from: Cursor): number {
     if (this.#protocol < 30) return from.int32();
     let byte = from.byte();
     if (byte === 0) return INDEX_DONE;

@@ -6,6 +6,7 @@ import type { SumHead } from "./block-sums.ts";
 import { IO_ERROR, MESSAGE } from "./channel.ts";
 import type { Channel } from "./channel.ts";
 import type { RunningSum, StrongSums } from "./checksums.ts";
+import type { Cursor } from "./cursor.ts";
 import type { ReceivedFileList } from "./file-list-decoder.ts";
 import type { Agreement } from "./handshake.ts";
 import { INDEX_DONE, ITEM, IndexReader, IndexWriter, readItemHead } from "./items.ts";
@@ -22,6 +23,8 @@ const BUFFER_BYTES = 4 * 1024 * 1024;
 const REQUEST_BYTES = 16 * 1024;
 /** Matched blocks that lie side by side are given as one piece of up to this. */
 const LONGEST_RUN_BYTES = 256 * 1024;
+/** Files of up to this are taken at once, if they have arrived whole. */
+const LARGEST_SMALL_FILE_BYTES = 256 * 1024;
 /** Values of long extended attributes that are kept for the files that share them. */
 const MOST_ATTRIBUTE_BYTES = 128 * 1024 * 1024;
 
@@ -176,6 +179,7 @@ export class ReceiverSession {
   readonly #tokens: TokenReader;
   readonly #indexReader: IndexReader;
   readonly #indexWriter: IndexWriter;
+  readonly #takesSmallFiles: boolean;
   #wanted: Wanted[] = [];
   #sent: Sent[] = [];
   #sentHead = 0;
@@ -203,6 +207,7 @@ export class ReceiverSession {
     this.#tokens = openTokenReader(channel.input, agreement.compression, agreement.protocol);
     this.#indexReader = new IndexReader(agreement.protocol);
     this.#indexWriter = new IndexWriter(agreement.protocol);
+    this.#takesSmallFiles = agreement.compression === "none" && options.dryRun !== true;
     channel.onNoSend = (index) => this.#notSent(index);
     channel.expectsInput = false;
   }
@@ -383,8 +388,12 @@ export class ReceiverSession {
       }
       if (this.#failure !== undefined) return;
       this.#isAsking = true;
-      if ("transfer" in next) await this.#sendTransferRequest(next.transfer);
-      else this.#sendAttributeRequest(next.index, next.attributeSet);
+      if ("transfer" in next) {
+        const busy = this.#sendTransferRequest(next.transfer);
+        if (busy !== undefined) await busy;
+      } else {
+        this.#sendAttributeRequest(next.index, next.attributeSet);
+      }
       this.#isAsking = false;
       this.#wakeIdle();
       if (this.#channel.output.length > REQUEST_BYTES) await this.#channel.flush();
@@ -392,23 +401,30 @@ export class ReceiverSession {
   }
 
   #sendAttributeRequest(index: number, attributeSet: number): void {
-    this.#noteSent({ index, attributeSet });
+    this.#noteSent(index, attributeSet);
     const { output } = this.#channel;
     this.#indexWriter.write(output, index);
     output.shortInt(ITEM.reportXattrs);
     writeAttributeRequest(output, this.#abbreviated(attributeSet));
   }
 
-  async #sendTransferRequest(transfer: Transfer): Promise<void> {
+  #sendTransferRequest(transfer: Transfer): void | Promise<void> {
+    const { openBasis } = transfer.request;
+    if (openBasis === undefined || transfer.isSecondTry) return this.#writeTransferRequest(transfer, undefined);
+    // A basis only saves bytes: where it cannot be had, the file is sent whole.
+    const opening = openBasis().catch(() => undefined);
+    return opening.then((opened) => this.#writeTransferRequest(transfer, opened));
+  }
+
+  #writeTransferRequest(transfer: Transfer, opened: Basis | undefined): void | Promise<void> {
     const { agreement, sums, dryRun } = this.#options;
-    const { index, entry, openBasis } = transfer.request;
-    const opened = transfer.isSecondTry ? undefined : await orNothing(openBasis);
+    const { index, entry } = transfer.request;
     const head = opened === undefined ? NO_SUMS : sumHeadFor(opened.sizeBytes, agreement.protocol, sums.lengthBytes);
     const basis = opened === undefined || head.count === 0 ? undefined : new BasisReader(opened);
     const attributeSet = this.#options.received.list.xattrs.get(entry) - 1;
     const abbreviated = attributeSet < 0 ? [] : this.#abbreviated(attributeSet);
     const asksAttributes = abbreviated.length > 0 && !this.#attributeValues.has(attributeSet);
-    this.#noteSent({ index, transfer, attributeSet: asksAttributes ? attributeSet : -1, head, basis });
+    this.#noteSent(index, asksAttributes ? attributeSet : -1, transfer, head, basis);
     const { output } = this.#channel;
     this.#indexWriter.write(output, index);
     output.shortInt(ITEM.transfer | this.#changeFlags(entry, opened) | (asksAttributes ? ITEM.reportXattrs : 0));
@@ -417,10 +433,12 @@ export class ReceiverSession {
       writeAttributeRequest(output, this.#requestedSets.has(attributeSet) ? [] : abbreviated);
       this.#requestedSets.add(attributeSet);
     }
-    if (dryRun === true) return;
+    if (dryRun === true) return undefined;
     writeSumHead(output, head);
-    if (basis !== undefined) await this.#sendBlockSums(head, basis);
-    if (agreement.protocol < 30) this.#sendFence(index);
+    const fence = (): void => {
+      if (agreement.protocol < 30) this.#sendFence(index);
+    };
+    return basis === undefined ? fence() : this.#sendBlockSums(head, basis).then(fence);
   }
 
   /** What the other side may tell its user of a change. */
@@ -452,20 +470,19 @@ export class ReceiverSession {
    * once, tells that what was asked before will not come any more.
    */
   #sendFence(index: number): void {
-    this.#noteSent({ index, attributeSet: -1 });
+    this.#noteSent(index, -1);
     this.#indexWriter.write(this.#channel.output, index);
     this.#channel.output.shortInt(ITEM.reportTime);
   }
 
-  #noteSent(sent: Pick<Sent, "index" | "attributeSet"> & Partial<Sent>): void {
-    this.#sent.push({
-      transfer: undefined,
-      head: NO_SUMS,
-      basis: undefined,
-      superseded: false,
-      state: "awaited",
-      ...sent,
-    });
+  #noteSent(
+    index: number,
+    attributeSet: number,
+    transfer?: Transfer,
+    head: SumHead = NO_SUMS,
+    basis?: BasisReader,
+  ): void {
+    this.#sent.push({ index, attributeSet, transfer, head, basis, superseded: false, state: "awaited" });
     this.#channel.expectsInput = true;
   }
 
@@ -477,6 +494,10 @@ export class ReceiverSession {
 
   async #receive(): Promise<void> {
     for (;;) {
+      if (this.#receiveSmallFile()) {
+        if (this.#bufferedBytes >= BUFFER_BYTES) await this.#roomToTake();
+        continue;
+      }
       const index = await this.#indexReader.read(this.#channel.input);
       if (index === INDEX_DONE) {
         if (this.#donesLeft === 0)
@@ -486,6 +507,57 @@ export class ReceiverSession {
       }
       await this.#receiveItem(index);
     }
+  }
+
+  /**
+   * Takes a file that is small and has arrived whole, as nearly all do, without the promises that others need. False
+   * where it is anything else; then nothing was taken.
+   */
+  #receiveSmallFile(): boolean {
+    const sent = this.#sent[this.#sentHead];
+    if (sent?.transfer === undefined || !this.#takesSmallFiles) return false;
+    if (sent.superseded || sent.basis !== undefined || sent.state !== "awaited") return false;
+    const small = this.#channel.input.tryDecode((from) => this.#decodeSmallFile(from, sent));
+    if (small === undefined || small === "other") return false;
+    this.counts.literalBytes += small.content.length;
+    if (small.content.length > 0 && sent.transfer.give(small.content)) this.#bufferedBytes += small.content.length;
+    if (small.isRight) sent.transfer.settle();
+    else this.#settleAsWrong(sent.transfer);
+    this.#advance();
+    return true;
+  }
+
+  #decodeSmallFile(from: Cursor, sent: Sent): SmallFile | "other" {
+    const { agreement, sums } = this.#options;
+    const start = from.at;
+    const other = (): "other" => {
+      from.at = start;
+      return "other";
+    };
+    const index = this.#indexReader.decode(from);
+    if (index !== sent.index) return other();
+    const { flags } = readItemHead(from);
+    if ((flags & ITEM.transfer) === 0 || (flags & ITEM.reportXattrs) !== 0) return other();
+    if (!sameHead(readSumHead(from, agreement.protocol, sums.lengthBytes), sent.head)) return other();
+    const literals: Buffer[] = [];
+    let sizeBytes = 0;
+    for (let token = from.int32(); token !== 0; token = from.int32()) {
+      sizeBytes += token;
+      if (token < 0 || sizeBytes > LARGEST_SMALL_FILE_BYTES) return other();
+      literals.push(from.view(token));
+    }
+    const theirs = from.view(sums.lengthBytes);
+    // From here on it is taken.
+    this.#indexReader.note(index);
+    const sum = sums.startFile();
+    const content = this.#channel.input.allocate(sizeBytes);
+    let at = 0;
+    for (const literal of literals) {
+      sum.update(literal);
+      content.set(literal, at);
+      at += literal.length;
+    }
+    return { content, isRight: theirs.equals(sum.digest()) };
   }
 
   /** The request that an item answers. The sender leaves out what it cannot send, and keeps the order. */
@@ -576,7 +648,10 @@ export class ReceiverSession {
   #give(sent: Sent, transfer: Transfer, bytes: Buffer): void | Promise<void> {
     if (sent.superseded || bytes.length === 0 || !transfer.give(bytes)) return undefined;
     this.#bufferedBytes += bytes.length;
-    if (this.#bufferedBytes < BUFFER_BYTES) return undefined;
+    return this.#bufferedBytes < BUFFER_BYTES ? undefined : this.#roomToTake();
+  }
+
+  #roomToTake(): Promise<void> {
     return new Promise((resolve) => (this.#roomWanted = resolve));
   }
 
@@ -630,6 +705,11 @@ export class ReceiverSession {
   }
 }
 
+interface SmallFile {
+  readonly content: Buffer;
+  readonly isRight: boolean;
+}
+
 function sameHead(a: SumHead, b: SumHead): boolean {
   return (
     a.count === b.count &&
@@ -637,15 +717,6 @@ function sameHead(a: SumHead, b: SumHead): boolean {
     a.strongBytes === b.strongBytes &&
     a.remainderBytes === b.remainderBytes
   );
-}
-
-/** A basis only saves bytes: where it cannot be had, the file is sent whole. */
-async function orNothing(openBasis: TransferRequest["openBasis"]): Promise<Basis | undefined> {
-  try {
-    return await openBasis?.();
-  } catch {
-    return undefined;
-  }
 }
 
 /** Puts a file together, and sums it up. Matched blocks that lie side by side in the basis are read as one. */
