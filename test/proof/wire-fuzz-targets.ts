@@ -65,12 +65,34 @@ export const WIRE_FUZZ_TARGETS: readonly FuzzTarget[] = [
   },
   {
     name: "hello of an agent",
-    seeds: [encodeHello({ version, program: "holdfast 1", purpose: "backup", resume: "AAAA" })],
+    seeds: [
+      encodeHello({ version, program: "holdfast 1", purpose: "backup", resume: "AAAA" }),
+      encodeHello({ version: { major: 1, minor: 1 }, program: "holdfast 1", purpose: "ask" }),
+    ],
     decode: decodeAgentHello,
   },
   {
     name: "hello of a server",
-    seeds: [encodeHello({ version, program: "holdfast 1", host: "web1", ticket: "AAAA", startedMs: 1, nowMs: 2 })],
+    seeds: [
+      encodeHello({ version, program: "holdfast 1", host: "web1", ticket: "AAAA", startedMs: 1, nowMs: 2 }),
+      encodeHello({
+        version: { major: 1, minor: 1 },
+        program: "holdfast 1",
+        host: "web1",
+        ticket: "",
+        startedMs: 1,
+        nowMs: 2,
+        nextRunMs: 3,
+        wanted: true,
+        policy: {
+          schedule: "every 4h",
+          sources: ["/srv", "/home"],
+          excludes: ["*.tmp", "!keep.tmp"],
+          uploadBytesPerSecond: 4096,
+          downloadBytesPerSecond: 8192,
+        },
+      }),
+    ],
     decode: decodeServerHello,
   },
   { name: "failure", seeds: [encodeFailure(failure)], decode: (bytes) => decodeFailure(wireReader(bytes)) },
