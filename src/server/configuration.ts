@@ -3,6 +3,7 @@ import { parse, TomlError } from "smol-toml";
 import { z } from "zod";
 import { UsageError } from "../errors.ts";
 import { DEFAULT_UPKEEP } from "../fleet/due-jobs.ts";
+import { DEFAULT_HISTORY } from "../fleet/runs.ts";
 
 const configuration = z.strictObject({
   log: z.strictObject({ level: z.enum(["debug", "info", "warning", "error"]).default("info") }).prefault({}),
@@ -20,6 +21,14 @@ const configuration = z.strictObject({
       retention_hours: z.number().positive().max(8760).default(DEFAULT_UPKEEP.retentionHours),
       check_days: z.number().min(1).max(3650).default(DEFAULT_UPKEEP.checkDays),
       drill_days: z.number().positive().max(3650).default(DEFAULT_UPKEEP.drillDays),
+    })
+    .prefault({}),
+  /** Of runs and of maintenance. */
+  history: z
+    .strictObject({
+      days: z.number().min(1).max(36_500).default(DEFAULT_HISTORY.days),
+      /** Of each host. */
+      runs: z.int().min(1).max(1_000_000).default(DEFAULT_HISTORY.runs),
     })
     .prefault({}),
   pulls: z

@@ -25,6 +25,7 @@ import type { Configuration } from "./configuration.ts";
 import { lockDataFolder } from "./data-folder-lock.ts";
 import { createFleetCatalogue } from "./fleet-catalogue.ts";
 import { createFleetDirectory } from "./fleet-directory.ts";
+import { createHistoryTrimmer } from "./history-trimmer.ts";
 import { listenForHosts } from "./host-listener.ts";
 import { createHostSessions } from "./host-sessions.ts";
 import { openIncomingUploads } from "./incoming-uploads.ts";
@@ -167,8 +168,10 @@ async function startParts(
   );
   closers.push(() => api.close());
 
+  const trimHistory = createHistoryTrimmer(database, configuration.history, nowMs, log);
   const everyMinute = (): void => {
     if (maintenance.enabled) void scheduler.tick();
+    if (maintenance.enabled) void trimHistory();
     if (configuration.pulls.enabled) void pulls.tick().catch((error: unknown) => log("error", messageOf(error)));
     if (troubles.size > 0) void settingsChanged().catch((error: unknown) => log("error", messageOf(error)));
   };
