@@ -507,17 +507,23 @@ function areWithin(holes: readonly Hole[], sizeBytes: number): boolean {
 async function* untilAborted<Item>(items: AsyncIterable<Item>, signal: AbortSignal | undefined): AsyncGenerator<Item> {
   const iterator = items[Symbol.asyncIterator]();
   let stop = (): void => undefined;
-  const stopped = new Promise<undefined>((resolve) => (stop = () => resolve(undefined)));
-  signal?.addEventListener("abort", stop);
-  if (signal?.aborted === true) stop();
+  const onAbort = (): void => stop();
+  signal?.addEventListener("abort", onAbort);
+  /** A new promise each time: one that waits for the signal all along would hold all that ever came beside it. */
+  const nextOrStop = (): Promise<IteratorResult<Item> | undefined> =>
+    new Promise((resolve, reject) => {
+      stop = () => resolve(undefined);
+      if (signal?.aborted === true) stop();
+      else iterator.next().then(resolve, reject);
+    });
   try {
     for (;;) {
-      const next = await Promise.race([iterator.next(), stopped]);
+      const next = await nextOrStop();
       if (next === undefined || next.done === true) return;
       yield next.value;
     }
   } finally {
-    signal?.removeEventListener("abort", stop);
+    signal?.removeEventListener("abort", onAbort);
     // Not waited for: whoever is asked may be waiting for something that never comes.
     void iterator.return?.().catch(() => undefined);
   }
