@@ -93,7 +93,11 @@ export function createFleetDirectory(options: FleetDirectoryOptions): FleetDirec
   }
 
   /** All that a run sends counts, also what is dropped again: a host that sends rubbish uses up what it may store. */
-  async function admit(account: FleetAccount, hostName: string, bytes: number): Promise<() => void> {
+  async function admit(
+    account: FleetAccount,
+    hostName: string,
+    bytes: number,
+  ): Promise<(arrivedBytes: number) => void> {
     const run = runs.get(hostName);
     if (run === undefined) throw new RefusedError("nothing may be stored outside of a run");
     run.permit ??= admitBackup(database, run.host, nowMs(), measure, run.isWanted);
@@ -104,7 +108,9 @@ export function createFleetDirectory(options: FleetDirectoryOptions): FleetDirec
     if (isFull) throw limitReached(run.host, { allowedBytes: 0, limitedBy: "free space" });
     if (run.takenBytes + bytes > permit.allowedBytes) throw limitReached(run.host, permit);
     run.takenBytes += bytes;
-    return () => undefined;
+    return (arrivedBytes) => {
+      run.takenBytes -= bytes - arrivedBytes;
+    };
   }
 
   async function endOf(run: OpenRun, report: SessionReport): Promise<void> {
@@ -206,7 +212,11 @@ export function createFleetDirectory(options: FleetDirectoryOptions): FleetDirec
       const atMs = nowMs();
       const asked = database.updateTable("hosts").set({ asked_ms: atMs }).where("id", "=", host.id);
       // An agent that asks all the time makes the disc no busier.
-      await asked.where((is) => is.or([is("asked_ms", "is", null), is("asked_ms", "<", atMs - ASKED_MS)])).execute();
+      const later = asked.where((is) => is.or([is("asked_ms", "is", null), is("asked_ms", "<", atMs - ASKED_MS)]));
+      // A disc that is full is no reason not to answer.
+      await later
+        .execute()
+        .catch((error: unknown) => log("error", `an agent's asking was not noted: ${messageOf(error)}`));
       return nextRunOf(database, host, atMs);
     },
     refused(name, error) {

@@ -12,7 +12,7 @@ import { decodeCondemned, encodeCondemned } from "../format/condemned.ts";
 import { decodeIndex } from "../format/index-object.ts";
 import { CONFIG_NAME, parseObjectName, PREFIXES } from "../format/names.ts";
 import { decodeTrailer, PACK_TRAILER_BYTES, packObjectName, readDirectory } from "../format/pack.ts";
-import { checkObjectName, checkPrefix, checkRange, objectMissing } from "../storage/object-name.ts";
+import { checkRange, isObjectName, objectMissing } from "../storage/object-name.ts";
 import type { ByteRange, Storage, StoredObject } from "../storage/storage.ts";
 import {
   checkIndex,
@@ -123,6 +123,8 @@ async function readList(storage: Storage, name: string): Promise<readonly string
 export interface GuardedStorage extends Storage {
   /** Throws before any content is taken where it would be refused whatever it is; false where the object is there. */
   mayPut(name: string, sizeBytes: number): Promise<boolean>;
+  /** As `Account.admit`. */
+  admit(name: string, sizeBytes: number): Promise<(arrivedBytes: number) => void>;
 }
 
 export function guardedStorage(guard: AccountGuard, host: AdmittedHost, session: GuardedSession): GuardedStorage {
@@ -185,7 +187,7 @@ export function guardedStorage(guard: AccountGuard, host: AdmittedHost, session:
   }
 
   async function get(name: string, range?: ByteRange): Promise<Uint8Array> {
-    checkObjectName(name);
+    requireName(name);
     const kind = parseObjectName(name)?.kind;
     if (kind === "condemned") {
       const own = await ownCondemned();
@@ -221,7 +223,7 @@ export function guardedStorage(guard: AccountGuard, host: AdmittedHost, session:
   }
 
   async function stat(name: string): Promise<StoredObject | undefined> {
-    checkObjectName(name);
+    requireName(name);
     const kind = parseObjectName(name)?.kind;
     if (kind === "running") return notes.get(name);
     if (kind === "condemned") {
@@ -232,7 +234,7 @@ export function guardedStorage(guard: AccountGuard, host: AdmittedHost, session:
   }
 
   async function mayPut(name: string, sizeBytes: number): Promise<boolean> {
-    checkObjectName(name);
+    requireName(name);
     const parsed = parseObjectName(name);
     const maximum = MAXIMUM_PUT_BYTES[parsed?.kind ?? ""];
     if (parsed === undefined || maximum === undefined) throw new RefusedError(`a host may not store ${name}`);
@@ -254,15 +256,14 @@ export function guardedStorage(guard: AccountGuard, host: AdmittedHost, session:
     const bytes = content.length === 1 ? asBuffer(content[0]) : Buffer.concat(content);
     const { kind, id } = parseObjectName(name)!;
     if (kind === "running") return takeNote(name, sizeBytes);
-    const release = await account.admit(host.name, sizeBytes);
-    try {
-      await checkName(name, id, bytes);
-      if (kind === "pack") return await putPack(id, bytes);
-      if (kind === "index") return await putIndex(id, bytes);
-      return await guard.exclusively(host.name, () => putSnapshot(id, bytes));
-    } finally {
-      release();
-    }
+    await checkName(name, id, bytes);
+    if (kind === "pack") return putPack(id, bytes);
+    if (kind === "index") return putIndex(id, bytes);
+    return guard.exclusively(host.name, () => putSnapshot(id, bytes));
+  }
+
+  async function admit(name: string, sizeBytes: number): Promise<(arrivedBytes: number) => void> {
+    return parseObjectName(name)?.kind === "running" ? () => undefined : account.admit(host.name, sizeBytes);
   }
 
   /** The server has noted the session itself; what the agent notes is for its own eyes. */
@@ -365,18 +366,19 @@ export function guardedStorage(guard: AccountGuard, host: AdmittedHost, session:
   return {
     location: "the repository",
     mayPut,
+    admit,
     put,
     get,
     stat,
     async *list(prefix) {
-      checkPrefix(prefix);
+      requirePrefix(prefix);
       if (prefix !== "") return yield* await listOwn(prefix);
       const config = await storage.stat(CONFIG_NAME);
       if (config !== undefined) yield config;
       for (const folder of Object.values(PREFIXES)) yield* await listOwn(folder);
     },
     async delete(name) {
-      checkObjectName(name);
+      requireName(name);
       if (notes.delete(name)) return;
       if (parseObjectName(name)?.kind === "running") return;
       throw new RefusedError("nothing is deleted on behalf of a host", {
@@ -395,4 +397,15 @@ export function requireLater(startedMs: number, latestMs: number, minimumInterva
   throw new RefusedError(`this host has a snapshot of ${new Date(latestMs).toISOString()} already`, {
     hint: `the next may begin at ${new Date(nextMs).toISOString()}`,
   });
+}
+
+/** What a host asks for in vain is its own fault, and not the storage's. */
+function requireName(name: string): void {
+  if (!isObjectName(name)) throw new RefusedError(`${JSON.stringify(name.slice(0, 300))} is not an object name`);
+}
+
+function requirePrefix(prefix: string): void {
+  if (prefix === "") return;
+  if (!prefix.endsWith("/")) throw new RefusedError(`the prefix ${JSON.stringify(prefix)} does not end in "/"`);
+  requireName(prefix.slice(0, -1));
 }

@@ -37,9 +37,9 @@ export interface Account {
   readonly ticketKey: Uint8Array;
   /**
    * Asked before content is taken. `RefusedError` where quota or space do not allow it. What it gives is called when the
-   * bytes are stored or dropped.
+   * bytes are stored or dropped, with how many have come.
    */
-  readonly admit: (host: string, bytes: number) => Promise<() => void>;
+  readonly admit: (host: string, bytes: number) => Promise<(arrivedBytes: number) => void>;
   /**
    * Where the server can open frames: throws `RefusedError` or `DamagedError` where blobs are not what their ids say. The
    * bytes may go to another thread and must not be used any more; those that it gives are the same.

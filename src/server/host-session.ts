@@ -29,6 +29,7 @@ import {
 import type { AdmittedHost, HostDirectory } from "./host-directory.ts";
 import type { HostSessions, ServedSession } from "./host-sessions.ts";
 import type { IncomingUploads } from "./incoming-uploads.ts";
+import { publicError } from "./public-error.ts";
 import { createSlots } from "./slots.ts";
 
 export interface HostSessionOptions extends AnswerOptions {
@@ -54,7 +55,8 @@ export async function serveHost(connection: Connection, hostName: string, option
     try {
       const { ticket, startedMs } = session;
       connection.send({ kind: "hello", json: encodeHello(serverHello(hello, host, options, { ticket, startedMs })) });
-      const calls = { host: host.name, uploads: options.uploads, count: session.count, refused: session.refused };
+      const { count, refused } = session;
+      const calls = { host: host.name, uploads: options.uploads, count, refused, failed: options.onFault };
       const answerInTurn = createAnswerer(session.storage, calls);
       await answerRequests(connection, messages, answerInTurn, options);
     } catch (error) {
@@ -71,14 +73,16 @@ async function enter(
   connection: Connection,
   hello: AgentHello,
   hostName: string,
-  { directory, sessions }: HostSessionOptions,
+  { directory, sessions, onFault }: HostSessionOptions,
 ): Promise<{ host: AdmittedHost; session: ServedSession }> {
   try {
     const host = await directory.admitHost(hostName);
     return { host, session: await sessions.enter(host, hello, connection) };
   } catch (error) {
-    if (hello.purpose === "backup" && error instanceof RefusedError) directory.refused?.(hostName, error);
-    throw error;
+    const told = publicError(error);
+    if (told !== error) onFault?.(error);
+    if (hello.purpose === "backup" && told instanceof RefusedError) directory.refused?.(hostName, told);
+    throw told;
   }
 }
 
@@ -135,6 +139,11 @@ async function receiveHello(
 /** A storage that can say beforehand whether it would take an object. */
 export type ServedStorage = Storage & {
   mayPut?(name: string, sizeBytes: number): Promise<boolean>;
+  /**
+   * Asked before content is taken; throws where quota or space do not allow it. What it gives is called when the object is
+   * stored or dropped, with the bytes that have come.
+   */
+  admit?(name: string, sizeBytes: number): Promise<(arrivedBytes: number) => void>;
 };
 
 export interface StorageCallOptions {
@@ -144,6 +153,8 @@ export interface StorageCallOptions {
   count?(receivedBytes: number): void;
   /** Told of what the host was refused to store. */
   refused?(error: RefusedError): void;
+  /** Told of the storage's own failures, of which the host hears little. */
+  failed?(error: unknown): void;
 }
 
 /** How much of an object is in memory at once on its way out. */
@@ -158,14 +169,24 @@ export function createAnswerer(
 ): (request: IncomingRequest) => Promise<void> {
   let lists: Promise<unknown> = Promise.resolve();
   const reads = createSlots(READS_AT_ONCE);
-  return (request) => {
+  return async (request) => {
+    try {
+      await inTurn(request);
+    } catch (error) {
+      const told = publicError(error);
+      if (told !== error) options.failed?.(error);
+      throw told;
+    }
+  };
+
+  function inTurn(request: IncomingRequest): Promise<void> {
     if (request.method === METHODS.get) return reads.run(() => answer(request, storage, options));
     if (request.method !== METHODS.list) return answer(request, storage, options);
     // One after another, as whoever asks for several may rest on their order: condemned packs before packs.
     const turn = lists.then(() => answer(request, storage, options));
     lists = turn.catch(() => undefined);
     return turn;
-  };
+  }
 }
 
 async function answer(request: IncomingRequest, storage: ServedStorage, options: StorageCallOptions): Promise<void> {
@@ -233,7 +254,8 @@ async function answerPut(request: IncomingRequest, storage: ServedStorage, optio
   try {
     await takePut(request, storage, options);
   } catch (error) {
-    if (error instanceof RefusedError) options.refused?.(error);
+    const told = publicError(error);
+    if (told instanceof RefusedError) options.refused?.(told);
     throw error;
   }
 }
@@ -247,8 +269,17 @@ async function takePut(
   const wanted = (await storage.mayPut?.(name, sizeBytes)) ?? true;
   let stored = false;
   if (wanted) {
-    const content = counted(request.upload(), count);
-    stored = await uploads.receive({ host, name, sizeBytes, offset, content }, (bytes) => storage.put(name, [bytes]));
+    const release = await storage.admit?.(name, sizeBytes - offset);
+    let arrivedBytes = 0;
+    const content = counted(request.upload(), (bytes) => {
+      arrivedBytes += bytes;
+      count?.(bytes);
+    });
+    try {
+      stored = await uploads.receive({ host, name, sizeBytes, offset, content }, (bytes) => storage.put(name, [bytes]));
+    } finally {
+      release?.(arrivedBytes);
+    }
   }
   const found = wireStat(await storage.stat(name));
   request.answer(encodePutAnswer({ stored, modifiedMs: found?.modifiedMs ?? 0 }));
@@ -256,10 +287,10 @@ async function takePut(
 
 async function* counted(
   content: AsyncIterable<Uint8Array>,
-  count: StorageCallOptions["count"],
+  count: (receivedBytes: number) => void,
 ): AsyncGenerator<Uint8Array> {
   for await (const piece of content) {
-    count?.(piece.length);
+    count(piece.length);
     yield piece;
   }
 }

@@ -66,7 +66,7 @@ export async function localSite(t: Cleanup, data = path.join(temporaryFolder(t),
     async enrol(name, top) {
       await admin("policy", "add", `policy-${name}`, "--source", top, "--minimum-interval", "0");
       await admin("host", "add", name, "--policy", `policy-${name}`);
-      const agentFolder = path.join(path.dirname(data), `agent-of-${name}`);
+      const agentFolder = path.join(temporaryFolder(t), "agent");
       const setup = ["agent", "setup", data, "--name", name, "--agent-folder", agentFolder, "--without-timer"];
       await holdfastOk(setup);
       return { agent: readAgent(agentFolder), agentFolder };
