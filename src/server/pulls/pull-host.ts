@@ -138,7 +138,7 @@ async function save(
   const previous = previousVersions();
   const startedMs = context.nowMs();
   const progress = createBackupProgress();
-  const source = await openRemoteSource({
+  const opening = openRemoteSource({
     places: { login: settings.login, host: host.name, wanted: paths, paths: paths.map(rawPathFromText) },
     shell: pullShell({ dataFolder, host: host.name, pull: settings }),
     excludes,
@@ -153,6 +153,10 @@ async function save(
       log.problem(problem);
     },
   });
+  const source = await unlessStopped(opening, signal);
+  // A host that sends nothing more must not hold up whoever stops the server.
+  const letGo = (): void => void source.close();
+  signal?.addEventListener("abort", letGo, { once: true });
   try {
     await keepForm(context, host, settings, source, log);
     const result = await backupToRepository({
@@ -182,7 +186,24 @@ async function save(
     log.say("info", `${receivedBytes} bytes came, ${sentBytes} were sent`);
     return result;
   } finally {
+    signal?.removeEventListener("abort", letGo);
     await source.close();
+  }
+}
+
+/** Does not wait for what is being opened when it is no longer wanted: it goes with the process. */
+async function unlessStopped(opening: Promise<RemoteSource>, signal: AbortSignal | undefined): Promise<RemoteSource> {
+  if (signal === undefined) return opening;
+  let stop: () => void = () => undefined;
+  const stopped = new Promise<never>((_, reject) => {
+    stop = () => reject(signal.reason as Error);
+    signal.addEventListener("abort", stop, { once: true });
+    if (signal.aborted) stop();
+  });
+  try {
+    return await Promise.race([opening, stopped]);
+  } finally {
+    signal.removeEventListener("abort", stop);
   }
 }
 

@@ -47,6 +47,8 @@ export function createPulls(options: PullsOptions): Pulls {
   let ticking = false;
 
   async function start(host: Host): Promise<number> {
+    // The process of a run that has ended may still be on its way out.
+    if (!(await isRunning(database, host))) await underWay.get(host.name)?.done;
     if (underWay.has(host.name)) throw new BusyError(`${host.name} is being pulled already`);
     if (stopping.signal.aborted) throw new BusyError("the server is being stopped");
     const running = { account: host.account, done: Promise.resolve() };
@@ -110,6 +112,15 @@ export function createPulls(options: PullsOptions): Pulls {
       await Promise.all([...underWay.values()].map(({ done }) => done));
     },
   };
+}
+
+async function isRunning(database: Database, host: Host): Promise<boolean> {
+  const running = database
+    .selectFrom("runs")
+    .select("id")
+    .where("host_id", "=", host.id)
+    .where("state", "=", "running");
+  return (await running.limit(1).executeTakeFirst()) !== undefined;
 }
 
 /** Active hosts whose time has come: first those that a person waits for, then the longest overdue. */

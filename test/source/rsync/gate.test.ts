@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { chmodSync, mkdirSync, readdirSync, symlinkSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { test } from "node:test";
 import type { TestContext } from "node:test";
@@ -101,6 +101,34 @@ for (const shell of shells) {
     }
   });
 }
+
+test("with --sudo the gate starts rsync through sudo, and refuses the same", { skip }, async (t) => {
+  const { folder, open, secret } = behindTheGate(t, "sh");
+  const sudo = path.join(folder, "sudo");
+  writeFileSync(sudo, '#!/bin/sh\necho "sudo $*"\n', { mode: 0o755 });
+  const gate = path.join(folder, "gate");
+  // The gate sets its own PATH, so that nobody else does.
+  writeFileSync(gate, readFileSync(GATE, "utf8").replace("PATH=/usr/local/bin", `PATH=${folder}:/usr/local/bin`));
+  const ask = (command: string): Promise<CommandResult> =>
+    run("sh", [gate, "--sudo", open], { env: { SSH_ORIGINAL_COMMAND: command }, cwd: folder, timeoutMs: 10_000 });
+  const read = "rsync --server --sender -logDtprR --numeric-ids .";
+  assert.equal((await ask(`${read} ${open}`)).stdout, `sudo -n ${read} ${open}\n`);
+  for (const attack of [`${read} ${secret}`, `${read} --sudo`, "sudo id", "--sudo id"]) {
+    const result = await ask(attack);
+    assert.deepEqual([result.status, result.stdout], [1, ""], attack);
+  }
+});
+
+test("a path that the host lists with a slash at its end is the same path", { skip }, async (t) => {
+  const { folder, open, secret } = behindTheGate(t, "sh");
+  const read = "rsync --server --sender -logDtprR --numeric-ids .";
+  const ask = (command: string): Promise<CommandResult> =>
+    run("sh", [GATE, `${open}/`], { env: { SSH_ORIGINAL_COMMAND: command }, cwd: folder, timeoutMs: 10_000 });
+  assert.ok((await ask(`${read} ${open}`)).stdoutBytes.length >= 4);
+  for (const asked of [secret, folder, `${open}/link`, `${open}/link/`]) {
+    assert.equal((await ask(`${read} ${asked}`)).status, 1, asked);
+  }
+});
 
 test("a backup goes through the gate over ssh, and nothing else does", { skip }, async (t) => {
   const server = await startSshServer(t);
