@@ -29,9 +29,8 @@ test("a host with nothing but rsync and sshd is added, tested, pulled from, and 
   writeFileSync(path.join(site.files, "folder/a"), "one");
   writeFileSync(path.join(site.files, "big"), randomBytes(2_000_000));
   await site.admin("policy", "add", "web", "--source", site.files, "--minimum-interval", "0", "--schedule", "every 4h");
-  const said = await site.admin(
-    ...["host", "add", "web1", "--pull", "root@127.0.0.1", "--port", String(site.ssh.port), "--policy", "web"],
-  );
+  const login = ["--pull", "root@127.0.0.1", "--port", String(site.ssh.port)];
+  const said = await site.admin("host", "add", "web1", ...login, "--policy", "web");
   const hostKey = path.join(path.dirname(site.ssh.identityFile), "host_key.pub");
   const fingerprint = (await runOk("ssh-keygen", ["-lf", hostKey])).split(" ")[1];
   assert.ok(said.includes(fingerprint), said);

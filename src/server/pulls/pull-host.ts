@@ -99,7 +99,7 @@ async function admit({ database, nowMs, measure }: PullContext, hostName: string
   const host = await findHost(database, hostName);
   if (host.pull === undefined) throw new HoldfastError(`the host "${hostName}" is not pulled: its agent saves it`);
   const run = await database.selectFrom("runs").select("wanted_ms").where("id", "=", runId).executeTakeFirst();
-  const isWanted = run != null && run.wanted_ms !== null;
+  const isWanted = run !== undefined && run.wanted_ms !== null;
   const permit = await admitBackup(database, host, nowMs(), measure, isWanted);
   return { host, pull: host.pull, account: await findAccount(database, host.account), permit };
 }

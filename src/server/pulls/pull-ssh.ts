@@ -128,7 +128,7 @@ export function printable(text: string): string {
 
 /** The last line that means something to a person. */
 export function lastLine(complaints: string): string {
-  const lines = complaints.split("\n").filter((line) => line.trim() !== "" && !/^\*\* /.test(line));
+  const lines = complaints.split("\n").filter((line) => line.trim() !== "" && !line.startsWith("** "));
   return lines.at(-1)?.trim() ?? "";
 }
 

@@ -80,7 +80,7 @@ export function createPulls(options: PullsOptions): Pulls {
       log(isGood ? "info" : "warning", `a pull ${run?.state ?? "lost its host"}`, {
         host: host.name,
         run: runId,
-        ...(run?.error != null && { error: run.error }),
+        ...(run !== undefined && run.error !== null && { error: run.error }),
       });
     } catch (error) {
       log("error", `a pull could not be recorded: ${messageOf(error)}`, { host: host.name, run: runId });

@@ -36,14 +36,13 @@ export interface TestRequest {
 /** Tries, step by step, what a pull does, up to the first that fails. Lists the paths to a depth of two. */
 export async function testHost(request: TestRequest): Promise<PullTest> {
   const findings: PullFinding[] = [];
-  let form: PullTest["form"];
   const fail = (text: string, hint?: string): PullTest => {
     findings.push({ state: "failed", text, ...(hint !== undefined && { hint }) });
-    return { findings, form };
+    return { findings, form: undefined };
   };
   const login = await tryLogin(request);
   findings.push(...login);
-  if (login.some(({ state }) => state === "failed")) return { findings, form };
+  if (login.some(({ state }) => state === "failed")) return { findings, form: undefined };
 
   let paths: PullPaths;
   try {
@@ -65,10 +64,9 @@ export async function testHost(request: TestRequest): Promise<PullTest> {
   } catch (error) {
     return fail(...whyRsyncFailed(request, error, problems));
   }
-  form = source.profile;
   await source.close();
   findings.push(...aboutRsync(source), ...aboutProblems(request, problems));
-  return { findings, form };
+  return { findings, form: source.profile };
 }
 
 const LIMITS = { mostBytes: 64 * 1024, timeoutMs: 45_000 };
