@@ -36,6 +36,7 @@ import {
 import type { DirectoryEntry, EntryAttributes, TreeEntry } from "../../src/format/tree.ts";
 import type { RawPath } from "../../src/platform/raw-path.ts";
 import type { FuzzTarget } from "./fuzz.ts";
+import { RSYNC_FUZZ_TARGETS } from "./rsync-fuzz-targets.ts";
 import { WIRE_FUZZ_TARGETS } from "./wire-fuzz-targets.ts";
 
 const PASSPHRASE = "correct horse";
@@ -263,4 +264,5 @@ export const FUZZ_TARGETS: readonly FuzzTarget[] = [
     decode: (bytes) => decodeContentList(bytes),
   },
   ...WIRE_FUZZ_TARGETS,
+  ...RSYNC_FUZZ_TARGETS,
 ];

@@ -43,6 +43,8 @@ interface Wanted {
 }
 
 const MOST_NAMES = 1_000_000;
+/** Each name is looked for in all of them. */
+const MOST_BASES = 1000;
 
 export function offerFiles(options: OfferOptions): Offer {
   const { tree, request } = options;
@@ -55,6 +57,9 @@ export function offerFiles(options: OfferOptions): Offer {
   async function* files(): AsyncGenerator<OfferedFile, void, undefined> {
     for await (const wanted of wantedFiles(options)) {
       if (!bases.includes(wanted.base)) bases.push(wanted.base);
+      if (bases.length > MOST_BASES) {
+        throw new RsyncRefusedError("too many folders are named to fetch from", RSYNC_EXIT.usage);
+      }
       yield* offerOne(wanted);
     }
   }

@@ -74,6 +74,8 @@ export class Channel {
   #failure: unknown;
   #lastInputMs = performance.now();
   #lastOutputMs = performance.now();
+  /** As `#lastOutputMs`, but for the empty messages that keep the connection alive. */
+  #lastSaidMs = performance.now();
   #timer: NodeJS.Timeout | undefined;
   #wakeWriters: (() => void)[] = [];
 
@@ -99,12 +101,12 @@ export class Channel {
     const everyMs = Math.max(10, Math.min(keepAliveMs, silenceMs) / 4);
     this.#timer = setInterval(() => {
       const now = performance.now();
-      const silentMs = now - Math.max(this.#lastInputMs, this.#lastOutputMs);
+      const silentMs = now - Math.max(this.#lastInputMs, this.#lastSaidMs);
       if (this.expectsInput && !this.input.isFull && silentMs > silenceMs) {
         const seconds = Math.round(silenceMs / 1000);
         this.fail(new RsyncFailedError(`the other side was silent for ${seconds} s`, RSYNC_EXIT.timeout));
       } else if (this.#multiplexedOut && now - this.#lastOutputMs > keepAliveMs) {
-        this.#write(frameHeader(MESSAGE.data, 0));
+        this.#writeSilently(frameHeader(MESSAGE.data, 0));
       }
     }, everyMs);
     this.#timer.unref();
@@ -192,6 +194,11 @@ export class Channel {
   }
 
   #write(bytes: Buffer): void {
+    this.#lastSaidMs = performance.now();
+    this.#writeSilently(bytes);
+  }
+
+  #writeSilently(bytes: Buffer): void {
     if (!this.#transport.output.writable) return;
     this.sentBytes += bytes.length;
     this.#lastOutputMs = performance.now();

@@ -10,6 +10,12 @@ const MOST_BLOCKS = 4 * 1024 * 1024;
 /** Blocks of one weak sum that are compared at one place: more would let a peer keep us busy for ever. */
 const LONGEST_CHAIN = 256;
 const LITERAL_BYTES = 256 * 1024;
+/**
+ * Where more than this, and so many times what was searched, has been summed to compare blocks, the rest is sent as it is.
+ * Sums that are made up for it could make us sum a whole block at each byte of a file.
+ */
+const VAIN_BYTES = 256 * 1024 * 1024;
+const VAIN_FACTOR = 16;
 
 /** The sums of a receiver's file, ready to be searched. */
 export interface BlockIndex {
@@ -119,6 +125,8 @@ class DeltaSearch {
   #high = 0;
   #summed = 0;
   #wanted = 0;
+  #searchedBytes = 0;
+  #summedBytes = 0;
 
   constructor(head: SumHead, blocks: SearchableBlocks, sums: StrongSums, sum: RunningSum, tokens: TokenWriter) {
     this.#head = head;
@@ -147,6 +155,10 @@ class DeltaSearch {
     const { blockBytes } = this.#head;
     const needed = isEnd ? 1 : blockBytes + 1;
     while (this.#end - this.#at >= needed) {
+      if (this.#isInVain) {
+        await this.#giveUp();
+        break;
+      }
       const match = this.#searchFrom(needed);
       if (match >= 0) await this.#sendMatch(match);
       else if (this.#at - this.#sent >= LITERAL_BYTES) await this.#sendLiteral(this.#at);
@@ -154,18 +166,37 @@ class DeltaSearch {
     if (isEnd) await this.#sendLiteral(this.#end);
   }
 
+  get #isInVain(): boolean {
+    return this.#summedBytes > VAIN_BYTES + VAIN_FACTOR * this.#searchedBytes;
+  }
+
+  /** Sends what is here without looking at it. */
+  async #giveUp(): Promise<void> {
+    this.#at = this.#end;
+    this.#summed = 0;
+    await this.#sendLiteral(this.#end);
+  }
+
   /** Rolls forward to the next place where a block lies, or to where literals should be sent, or data ends: -1. */
   #searchFrom(needed: number): number {
+    const stop = Math.min(this.#end - needed, this.#sent + LITERAL_BYTES);
+    if (this.#summed === 0) this.#sumAnew();
+    const start = this.#at;
+    const match = this.#roll(stop);
+    this.#searchedBytes += this.#at - start;
+    return match;
+  }
+
+  #roll(stop: number): number {
     const { blockBytes } = this.#head;
     const { heads, mask } = this.#blocks;
     const buffer = this.#buffer;
-    const stop = Math.min(this.#end - needed, this.#sent + LITERAL_BYTES);
-    if (this.#summed === 0) this.#sumAnew();
     while (this.#at <= stop) {
       const weak = (this.#low & 0xffff) | (this.#high << 16);
       if (heads[hashWeak(weak) & mask] >= 0) {
         const match = this.#matchAt(weak, this.#summed);
         if (match >= 0) return match;
+        if (this.#isInVain) return -1;
       }
       const first = (buffer[this.#at] << 24) >> 24;
       this.#low = (this.#low - first) | 0;
@@ -194,7 +225,10 @@ class DeltaSearch {
     let sum: Uint8Array | undefined;
     const isSame = (block: number): boolean => {
       if (weaks[block] !== weak || blockLengthAt(this.#head, block) !== length) return false;
-      sum ??= this.#sums.block(this.#buffer.subarray(this.#at, this.#at + length));
+      if (sum === undefined) {
+        sum = this.#sums.block(this.#buffer.subarray(this.#at, this.#at + length));
+        this.#summedBytes += length;
+      }
       for (let i = 0; i < strongBytes; i++) if (strong[block * strongBytes + i] !== sum[i]) return false;
       return true;
     };
@@ -212,6 +246,7 @@ class DeltaSearch {
     await this.#sendLiteral(this.#at);
     const content = this.#buffer.subarray(this.#at, this.#at + blockLengthAt(this.#head, block));
     this.#sum.update(content);
+    this.#searchedBytes += content.length;
     this.counts.matchedBytes += content.length;
     await this.#tokens.block(block, content);
     this.#at += content.length;

@@ -1,5 +1,5 @@
 import { keepAcl, readFileAcls } from "./acl.ts";
-import type { AclCache, FileAcls } from "./acl.ts";
+import type { AclCache, FileAcls, WireAcl } from "./acl.ts";
 import type { ByteInput } from "./byte-input.ts";
 import type { Cursor } from "./cursor.ts";
 import { FileList, MODE, isDevice, isDirectory, isRegular, isSpecial, isSymlink, placeInTree } from "./file-list.ts";
@@ -59,6 +59,10 @@ export const ENTRY_FLAG = {
 /** An rsync's MAXPATHLEN, with its final NUL. */
 const PATH_BYTES = 4096;
 const MOST_NAMES = 1_000_000;
+/** For all different ACLs of a list together; about what they take of memory. */
+const MOST_ACL_BYTES = 256 * 1024 * 1024;
+const ACL_BYTES = 256;
+const ACL_ENTRY_BYTES = 64;
 
 export interface ReceivedFileList {
   readonly list: FileList;
@@ -84,7 +88,8 @@ export async function receiveFileList(
     if (step === undefined) {
       await input.more();
     } else if (step === true) {
-      if (decoder.list.count > mostEntries) {
+      // One path may imply two thousand folders.
+      if (Math.max(decoder.list.count, decoder.list.directoryCount) > mostEntries) {
         throw new RsyncProtocolError(`the other side lists more than ${mostEntries} files`, {
           hint: "save it in several parts, or raise the limit",
         });
@@ -103,7 +108,7 @@ export async function receiveFileList(
 
 async function receiveNames(input: ByteInput, form: FileListForm): Promise<Map<number, string>> {
   const names = new Map<number, string>();
-  for (;;) {
+  for (let count = 0; ; count++) {
     const { id, name } = await input.decode((from) => {
       const number = form.protocol < 30 ? from.uint32() : from.varint() >>> 0;
       if (number === 0 && !form.sendsIdZeroNames) return { id: number, name: "" };
@@ -111,7 +116,7 @@ async function receiveNames(input: ByteInput, form: FileListForm): Promise<Map<n
     });
     if (name !== "") names.set(id, name);
     if (id === 0) return names;
-    if (names.size > MOST_NAMES) throw new RsyncProtocolError("the other side sends too many names of users or groups");
+    if (count > MOST_NAMES) throw new RsyncProtocolError("the other side sends too many names of users or groups");
   }
 }
 
@@ -134,6 +139,7 @@ class FileListDecoder {
   #deviceMajor = 0;
   #linkDevice = 0;
   readonly #linkGroups = new Map<string, number>();
+  #aclBytes = 0;
 
   constructor(form: FileListForm) {
     this.#form = form;
@@ -302,12 +308,18 @@ class FileListDecoder {
   #keepAttributes(entry: number, { acls, xattrs }: ReadAttributes): void {
     const { list } = this;
     if (acls !== undefined) {
-      list.accessAcl.set(entry, keepAcl(this.acls.access, acls.access) + 1);
-      if (acls.default !== undefined) list.defaultAcl.set(entry, keepAcl(this.acls.default, acls.default) + 1);
+      list.accessAcl.set(entry, this.#keepAcl(this.acls.access, acls.access) + 1);
+      if (acls.default !== undefined) list.defaultAcl.set(entry, this.#keepAcl(this.acls.default, acls.default) + 1);
     }
     if (xattrs !== undefined) {
       list.xattrs.set(entry, (typeof xattrs === "number" ? xattrs : this.xattrs.add(xattrs)) + 1);
     }
+  }
+
+  #keepAcl(kept: WireAcl[], acl: WireAcl | number): number {
+    if (typeof acl !== "number") this.#aclBytes += ACL_BYTES + ACL_ENTRY_BYTES * acl.named.length;
+    if (this.#aclBytes > MOST_ACL_BYTES) throw new RsyncProtocolError("the other side lists too many different ACLs");
+    return keepAcl(kept, acl);
   }
 
   #add(shared: number, length: number, file: ListedFile): number {

@@ -34,6 +34,7 @@ export interface ListedFile {
 }
 
 const DIRECTORY_TABLE_START = 1024;
+const MOST_OWNERS = 1_000_000;
 
 /**
  * An rsync's list of files, held compactly: about 40 bytes a file and its name, once. (rsync sends the list whole, and
@@ -246,6 +247,9 @@ export class FileList {
     const key = `${uid}:${gid}`;
     let number = this.#ownerNumbers.get(key);
     if (number === undefined) {
+      if (this.#owners.length === MOST_OWNERS) {
+        throw new RsyncProtocolError("the other side lists files of too many different owners");
+      }
       number = this.#owners.push({ uid, gid }) - 1;
       this.#ownerNumbers.set(key, number);
     }

@@ -12,10 +12,13 @@ export interface FilterRules {
 
 const MOST_RULES = 20_000;
 const LONGEST_RULE_BYTES = 5 * 1024;
+/** Of all rules together: compiled, they take some hundred times that. */
+const MOST_RULE_BYTES = 1024 * 1024;
 
 /** Reads the rules that a client sends before the list of files. */
 export async function receiveFilterRules(channel: Channel): Promise<string[]> {
   const rules: string[] = [];
+  let bytes = 0;
   for (;;) {
     const rule = await channel.input.decode((from) => {
       const length = from.int32();
@@ -26,7 +29,9 @@ export async function receiveFilterRules(channel: Channel): Promise<string[]> {
     });
     if (rule === "") return rules;
     rules.push(rule);
-    if (rules.length > MOST_RULES) throw new RsyncProtocolError("rsync protocol: there are too many filter rules");
+    bytes += rule.length;
+    if (rules.length > MOST_RULES || bytes > MOST_RULE_BYTES)
+      throw new RsyncProtocolError("rsync protocol: there are too many filter rules");
   }
 }
 

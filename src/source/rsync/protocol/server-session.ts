@@ -46,6 +46,7 @@ export async function serveRsync(
   const channel = new Channel(transport);
   let protocol = 0;
   try {
+    channel.watch(SILENCE_MS, KEEP_ALIVE_MS);
     const request = await readArguments(channel, command);
     const limitMs = request.timeoutSeconds > 0 ? request.timeoutSeconds * 1000 : SILENCE_MS;
     channel.watch(limitMs, Math.min(KEEP_ALIVE_MS, limitMs / 2));

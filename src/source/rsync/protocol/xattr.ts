@@ -11,8 +11,10 @@ export const LONGEST_LISTED_VALUE_BYTES = 32;
 const MOST_ATTRIBUTES = 4096;
 const LONGEST_NAME_BYTES = 1024;
 const LONGEST_VALUE_BYTES = 16 * 1024 * 1024;
-/** For all names and values of a session's list together. */
-const MOST_CACHED_BYTES = 256 * 1024 * 1024;
+/** For all names and values of a session's list together, with what it takes to hold them. */
+const MOST_CACHED_BYTES = 512 * 1024 * 1024;
+const SET_BYTES = 64;
+const ATTRIBUTE_BYTES = 256;
 
 export interface WireAttribute {
   readonly name: RawPath;
@@ -31,7 +33,8 @@ export class AttributeSets {
   #bytes = 0;
 
   add(set: readonly WireAttribute[]): number {
-    for (const attribute of set) this.#bytes += attribute.name.length + attribute.listed.length + 64;
+    this.#bytes += SET_BYTES;
+    for (const { name, listed } of set) this.#bytes += name.length + listed.length + ATTRIBUTE_BYTES;
     if (this.#bytes > MOST_CACHED_BYTES) {
       throw new RsyncProtocolError("the other side lists too many different sets of extended attributes");
     }
