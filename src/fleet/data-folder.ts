@@ -18,5 +18,7 @@ export const dataFile = {
   scratch: (folder: string) => path.join(folder, "scratch"),
   /** Content of hosts that is not whole yet. */
   incoming: (folder: string) => path.join(folder, "incoming"),
+  /** Room that is given up when the disc is full. */
+  reserve: (folder: string) => path.join(folder, "reserve"),
   authorizedKeys: (folder: string) => path.join(folder, ".ssh", "authorized_keys"),
 } as const;

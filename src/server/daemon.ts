@@ -34,6 +34,7 @@ import { endInterruptedJobs } from "./maintenance-jobs.ts";
 import { createPulls } from "./pulls/pulls.ts";
 import { reconcileOwnership } from "./reconcile-ownership.ts";
 import { createScheduler, performInProcess } from "./scheduler.ts";
+import { createSpaceReserve } from "./space-reserve.ts";
 import { createVerifyPool } from "./verify-pool.ts";
 
 export interface ServerOptions {
@@ -82,6 +83,9 @@ async function startParts(
   closers: (() => unknown)[],
 ): Promise<Omit<RunningServer, "close">> {
   const { dataFolder, configuration, log } = options;
+  const reserve = createSpaceReserve(dataFile.reserve(dataFolder), log);
+  // Before anything else: on a full disc not even the database could be opened.
+  reserve.keep();
   const { database, damaged } = openDatabase(dataFile.database(dataFolder), nowMs());
   closers.push(() => database.destroy());
   if (damaged !== undefined) {
@@ -133,7 +137,10 @@ async function startParts(
     },
     nowMs,
     runningBackups: (account) => directory.runningBackups(account) + pulls.running(account),
-    perform: (job, signal) => performInProcess(dataFolder, job, signal, log),
+    perform: (job, signal) => {
+      reserve.keep();
+      return performInProcess(dataFolder, job, signal, log);
+    },
     log,
   });
   closers.push(() => scheduler.close());
@@ -146,7 +153,10 @@ async function startParts(
     sessions,
     uploads: await openIncomingUploads(dataFile.incoming(dataFolder)),
     program: options.program,
-    onFault: (error) => directory.observer.fault?.("", error),
+    onFault: (error) => {
+      reserve.keep();
+      directory.observer.fault?.("", error);
+    },
     onConnection: (host, from, refused) => log("info", refused ?? "a host connects", { host, from }),
   });
   closers.push(() => hosts.close());
@@ -170,6 +180,7 @@ async function startParts(
 
   const trimHistory = createHistoryTrimmer(database, configuration.history, nowMs, log);
   const everyMinute = (): void => {
+    reserve.keep();
     if (maintenance.enabled) void scheduler.tick();
     if (maintenance.enabled) void trimHistory();
     if (configuration.pulls.enabled) void pulls.tick().catch((error: unknown) => log("error", messageOf(error)));

@@ -32,10 +32,7 @@ export function planInstallation({ dataFolder, user, programFile }: Installation
       {
         does: "a user of its own, without rights; hosts log in as it, and sshd lets them do nothing but save",
         // "*" is no password, and does not lock: of a locked account sshd without PAM takes no key either.
-        command: [
-          ...["useradd", "--system", "--user-group", "--password", "*"],
-          ...["--home-dir", dataFolder, "--shell", "/bin/sh", user],
-        ],
+        command: words(`useradd --system --user-group --password * --shell /bin/sh --home-dir`, dataFolder, user),
         unless: () => isUser(user),
       },
       { does: "its data folder", command: ["install", "-d", "-m", "0700", "-o", user, "-g", user, dataFolder] },
@@ -55,6 +52,11 @@ export function planInstallation({ dataFolder, user, programFile }: Installation
       { does: "and now; one that runs already, anew", command: ["systemctl", "restart", "holdfast-server"] },
     ],
   };
+}
+
+/** The words of a text, and then others as they are. */
+function words(text: string, ...more: readonly string[]): string[] {
+  return [...text.split(" "), ...more];
 }
 
 function isUser(name: string): boolean {

@@ -93,6 +93,9 @@ function textOf(error: unknown): string {
 
 const WORK = { retention: retain, check, drill: drillHost } as const;
 
+/** Exit code of a process whose job did not end well, as the database says: 1 is how Node ends of a fault. */
+export const JOB_FAILED = 3;
+
 /** Jobs that the end of their process cut off. */
 export async function endInterruptedJobs(database: Database, nowMs: number): Promise<void> {
   await database
@@ -169,7 +172,7 @@ async function retain(context: JobContext, account: Account, repository: Reposit
     state: lacking ? "failed" : "succeeded",
     detail: { forgotten: countReasons(plan.forget), snapshots: forgotten, neededBytes: plan.neededBytes, ...pruned },
     error: lacking
-      ? `${plan.lackingBytes} bytes more are needed, but every snapshot that is left is protected by the floor: add space`
+      ? `${Math.ceil(plan.lackingBytes)} bytes more are needed, but every snapshot that is left is protected by the floor: add space`
       : undefined,
   };
 }

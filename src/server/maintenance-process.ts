@@ -4,7 +4,7 @@ import { text } from "node:stream/consumers";
 import { dataFile } from "../fleet/data-folder.ts";
 import { findAccount } from "../fleet/accounts.ts";
 import { openDatabase } from "../fleet/database/open.ts";
-import { runJob, type MaintenanceJob } from "./maintenance-jobs.ts";
+import { JOB_FAILED, runJob, type MaintenanceJob } from "./maintenance-jobs.ts";
 
 export interface ToldJob {
   readonly dataFolder: string;
@@ -22,5 +22,5 @@ if (import.meta.main) {
   const context = { database, dataFolder, nowMs: Date.now, signal: stopping.signal };
   const { state } = await runJob(context, account, job);
   await database.destroy();
-  process.exitCode = state === "succeeded" ? 0 : 1;
+  process.exitCode = state === "succeeded" ? 0 : JOB_FAILED;
 }

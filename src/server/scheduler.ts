@@ -8,7 +8,7 @@ import { roomOf, type MeasureSpace } from "../fleet/admission.ts";
 import type { Database } from "../fleet/database/open.ts";
 import { dueJob, type AccountUpkeep, type UpkeepSettings } from "../fleet/due-jobs.ts";
 import type { Log } from "./log.ts";
-import { endInterruptedJobs, type MaintenanceJob } from "./maintenance-jobs.ts";
+import { endInterruptedJobs, JOB_FAILED, type MaintenanceJob } from "./maintenance-jobs.ts";
 
 export interface SchedulerOptions {
   readonly database: Database;
@@ -39,11 +39,11 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
     log("info", `maintenance begins: ${job.kind}`, { ...job });
     try {
       await options.perform(job, stopping.signal);
+      // What ended without a word has not recorded its end.
+      await endInterruptedJobs(database, nowMs());
     } catch (error) {
       log("error", `maintenance failed: ${messageOf(error)}`, { ...job });
     }
-    // What ended without a word has not recorded its end.
-    await endInterruptedJobs(database, nowMs());
   }
 
   async function firstDue(): Promise<MaintenanceJob | undefined> {
@@ -160,7 +160,7 @@ export async function performInProcess(
   signal.addEventListener("abort", stop, { once: true });
   try {
     const [code, killedBy] = (await once(child, "exit")) as [number | null, string | null];
-    const known = code === 0 || code === 1;
+    const known = code === 0 || code === JOB_FAILED;
     if (!known && !signal.aborted) log("error", "a maintenance process ended badly", { code, killedBy, complaint });
   } finally {
     signal.removeEventListener("abort", stop);
