@@ -1,5 +1,5 @@
 /** From the arguments of `backup` to what is saved. */
-import { globSync, readFileSync } from "node:fs";
+import { globSync, readFileSync, statSync } from "node:fs";
 import { resolve } from "node:path";
 import { messageOf, UsageError } from "../../errors.ts";
 import { rawPathFromBytes, rawPathFromText, rawPathToText, type RawPath } from "../../platform/raw-path.ts";
@@ -83,7 +83,7 @@ function streamSource(args: readonly string[], options: BackupOptions): ChosenSo
 }
 
 function localSource(paths: readonly RawPath[], options: BackupOptions, skipFolders: readonly string[]): ChosenSource {
-  const excludes = [...options.exclude, ...options.excludeFile.flatMap(readPatterns)];
+  const excludes = [...options.exclude, ...options.excludeThese, ...options.excludeFile.flatMap(readPatterns)];
   const excludesIgnoringCase = [...options.iexclude, ...options.iexcludeFile.flatMap(readPatterns)];
   const scannable = {
     paths,
@@ -111,7 +111,11 @@ function remoteSource(rsync: Rsync, places: RemotePlaces, options: BackupOptions
   if (options.excludeCaches || options.excludeIfPresent.length > 0) {
     throw new UsageError("folders on another host cannot be looked into before they come: use --exclude");
   }
-  const excludes = [...options.exclude, ...options.excludeFile.flatMap(readPatterns)];
+  const excludes = [
+    ...options.exclude,
+    ...options.excludeThese.flatMap(patternsOrFile),
+    ...options.excludeFile.flatMap(readPatterns),
+  ];
   const excludesIgnoringCase = [...options.iexclude, ...options.iexcludeFile.flatMap(readPatterns)];
   const shell =
     options.rsh === undefined
@@ -134,6 +138,15 @@ function remoteSource(rsync: Rsync, places: RemotePlaces, options: BackupOptions
         onProblem,
       }),
   };
+}
+
+/**
+ * Whoever saves another host writes `-e my_excludes` and means a file here. What is no file is a pattern, and so is the
+ * name of one: then nothing that was meant to be left out is saved, whichever was meant.
+ */
+function patternsOrFile(given: string): string[] {
+  const isFile = !/[*?[\]!]/.test(given) && statSync(given, { throwIfNoEntry: false })?.isFile() === true;
+  return isFile ? [given, ...readPatterns(given)] : [given];
 }
 
 function readPatterns(file: string): string[] {

@@ -1,4 +1,5 @@
 import { flag, list, text, value, valueOr, valueList, type CommandSpec } from "../command-spec.ts";
+import { longKeepOptions } from "./keep-options.ts";
 import { moment, oneOf, portNumber } from "../option-values.ts";
 import { parseBytes } from "../output/format-bytes.ts";
 
@@ -9,12 +10,15 @@ export const backupSpec = {
   summary: "save files and folders as a new snapshot",
   description:
     "Only what has changed since the last snapshot of the same host and paths is read, and only what the repository does " +
-    "not hold yet is stored. A run that is interrupted loses nothing: the next one goes on from there.",
+    "not hold yet is stored. A run that is interrupted loses nothing: the next one goes on from there. With --keep-… " +
+    "rules, older snapshots of the same host and paths that none of them keeps are removed afterwards, and pruned.",
   arguments: [{ name: "[path...]", summary: "what to save, here or on another HOST:PATH", completes: "file" }],
   options: {
-    exclude: list(
-      "-e, --exclude <pattern>",
-      "leave out what matches (rules as in .gitignore; can be given several times)",
+    exclude: list("--exclude <pattern>", "leave out what matches (rules as in .gitignore; can be given several times)"),
+    excludeThese: list(
+      "-e, --exclude-these <pattern>",
+      "the same; for HOST:PATH also the name of a file with patterns, if there is one",
+      { completes: "file" },
     ),
     iexclude: list("--iexclude <pattern>", "the same, but upper and lower case are one"),
     excludeFile: list("--exclude-file <file>", "read such patterns from a file, one a line", { completes: "file" }),
@@ -69,6 +73,7 @@ export const backupSpec = {
         completes: COMPRESSION_MODES,
       },
     ),
+    ...longKeepOptions,
     time: value("--time <time>", "time of the snapshot (default: now)", moment),
   },
   examples: [
@@ -80,6 +85,10 @@ export const backupSpec = {
     {
       command: "holdfast -r /srv/backup backup root@example.com:/etc root@example.com:/home",
       does: "saves folders of another host, which needs only rsync and an ssh server",
+    },
+    {
+      command: "holdfast backup -v -e my_excludes example.com:/home -r sftp:box:/backup --keep-within 29d",
+      does: "the same with patterns from a file, and removes snapshots of it that are older than 29 days",
     },
     {
       command: "holdfast -r /srv/backup backup --stdin-filename db.sql --stdin-from-command -- pg_dump mydb",

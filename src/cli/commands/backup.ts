@@ -20,6 +20,9 @@ import { programVersion } from "../program-version.ts";
 import { reportItem } from "../report-item.ts";
 import { startScan, type Scan } from "../scan.ts";
 import { previousVersions } from "../../backup/previous-versions.ts";
+import { hasNoRules } from "../../retention/keep-rules.ts";
+import { keepRulesOf } from "./keep-options.ts";
+import { thinOut } from "./thin-out.ts";
 import { chooseSource, takesInput } from "./backup-source.ts";
 import type { backupSpec } from "./backup.spec.ts";
 
@@ -31,6 +34,7 @@ export async function run({ context, args, options }: Invocation<typeof backupSp
   const { output, signal } = context;
   const startMs = Date.now();
   const cache = cacheFolder(context);
+  const rules = keepRulesOf(options);
   const place = requireRepository(repositoryOptions(context));
   const chosen = await chooseSource(args, options, [place, ...(cache === undefined ? [] : [cache])]);
 
@@ -99,8 +103,12 @@ export async function run({ context, args, options }: Invocation<typeof backupSp
     });
     shown.stop();
     await scan?.stop();
-    summarize(output, result, options.dryRun, startMs);
-    return result.problems > 0 ? SOME_UNREADABLE : 0;
+    // Who saves other hosts does so from cron, and wants to hear of what is wrong.
+    const isSilent = chosen.host !== undefined && !output.isTerminal && !output.json && output.verbosity === 0;
+    summarize(isSilent ? { ...output, note: () => undefined } : output, result, options.dryRun, startMs);
+    const thinned =
+      hasNoRules(rules) || options.dryRun ? 0 : await thinOut(context, repository, result.snapshotId, rules);
+    return result.problems > 0 ? SOME_UNREADABLE : thinned;
   } finally {
     shown?.stop();
     await scan?.stop();

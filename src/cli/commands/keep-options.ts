@@ -23,6 +23,14 @@ export const keepOptions = {
   keepTag: valueList("--keep-tag <tags>", "keep all with these tags (can be given several times)", tagList),
 };
 
+/** The same without their single letters, for a command that has other uses for those. */
+export const longKeepOptions = Object.fromEntries(
+  Object.entries(keepOptions).map(([name, option]) => [
+    name,
+    { ...option, flags: option.flags.replace(/^-[a-z], /i, "") },
+  ]),
+) as typeof keepOptions;
+
 export function keepRulesOf(options: OptionValues<typeof keepOptions>): KeepRules {
   return {
     last: options.keepLast,

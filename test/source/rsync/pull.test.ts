@@ -5,7 +5,9 @@ import { test } from "node:test";
 import { BEYOND_RSYNC, buildAwkwardTree, scrambledBytes } from "../../support/awkward-tree.ts";
 import { assertSameForRsync } from "./same-for-rsync.ts";
 import { newHoldfast } from "../../support/holdfast.ts";
+import type { Holdfast } from "../../support/holdfast.ts";
 import { run, runOk } from "../../support/run-command.ts";
+import type { CommandResult } from "../../support/run-command.ts";
 import { skipUnless } from "../../support/requirements.ts";
 import { startSshServer } from "../../support/ssh-server.ts";
 import type { SshServer } from "../../support/ssh-server.ts";
@@ -107,6 +109,64 @@ test("what is excluded is neither saved nor sent", { skip }, async (t) => {
     ["a.txt"],
   );
 });
+
+test(
+  "works as a line of cron that a person types: silent, with a file of excludes, and what is too old goes",
+  { skip },
+  async (t) => {
+    const server = await startSshServer(t);
+    const holdfast = await newHoldfast(t);
+    const folder = temporaryFolder(t);
+    const home = path.join(folder, "home");
+    mkdirSync(path.join(home, "ann/cache"), { recursive: true });
+    for (const name of ["ann/a.txt", "ann/b.iso", "ann/cache/x", "my_excludes"])
+      writeFileSync(path.join(home, name), name);
+    writeFileSync(path.join(folder, "my_excludes"), "# not these\n*.iso\ncache/\n");
+    const env = { HOLDFAST_RSH: rsh(server), HOLDFAST_REPOSITORY: undefined };
+    const line = [
+      "backup",
+      "-e",
+      "my_excludes",
+      `127.0.0.1:${home}`,
+      "-r",
+      holdfast.repository,
+      "--keep-within",
+      "29d",
+    ];
+    const cron = async (...more: string[]) => holdfast.run([...line, ...more], { cwd: folder, env });
+    for (const time of ["2026-01-01", "2026-01-20"]) {
+      assert.deepEqual(silence(await cron("--time", time)), [0, "", ""]);
+      assert.deepEqual((await snapshotDays(holdfast)).at(-1), time);
+    }
+    assert.deepEqual(await snapshotDays(holdfast), ["2026-01-01", "2026-01-20"]);
+    const spoken = await cron("--time", "2026-02-10", "-v");
+    assert.match(spoken.stdout, /removed snapshot[^]*snapshot [0-9a-f]{8} saved|saved[^]*removed snapshot/);
+    assert.deepEqual(await snapshotDays(holdfast), ["2026-01-20", "2026-02-10"]);
+    const listed = await holdfast.ok(["ls", "latest"]);
+    assert.match(listed, /a\.txt/);
+    assert.doesNotMatch(listed, /b\.iso|cache|my_excludes/);
+
+    // Other hosts and paths have rules of their own.
+    await holdfast.ok(["backup", "--time", "2020-01-01", home]);
+    assert.deepEqual(silence(await cron()), [0, "", ""]);
+    assert.ok((await snapshotDays(holdfast)).includes("2020-01-01"));
+    await holdfast.ok(["check", "--read-data"]);
+
+    rmSync(home, { recursive: true });
+    const failed = await cron();
+    assert.equal(failed.status, 1);
+    assert.match(failed.stderr, /No such file or directory/);
+  },
+);
+
+function silence({ status, stdout, stderr }: CommandResult): unknown[] {
+  return [status, stdout, stderr];
+}
+
+async function snapshotDays(holdfast: Holdfast): Promise<string[]> {
+  const snapshots = JSON.parse(await holdfast.ok(["snapshots", "--json"])) as { time: string }[];
+  return snapshots.map(({ time }) => time.slice(0, 10));
+}
 
 test("a file that cannot be read there is named, and the rest is saved", { skip }, async (t) => {
   const holdfast = await newHoldfast(t);
