@@ -86,9 +86,8 @@ test(
     const saved = await save();
     assert.equal(saved.status, 0, saved.stderr);
     const target = path.join(path.dirname(top), "restored");
-    const restored = await holdfast([
-      ...["agent", "restore", `latest:${top}`, "--target", target, "--agent-folder", agentFolder],
-    ]);
+    const restoring = ["agent", "restore", `latest:${top}`, "--target", target, "--agent-folder", agentFolder];
+    const restored = await holdfast(restoring);
     assert.equal(restored.status, 0, restored.stderr);
     await runOk("diff", ["-r", top, target]);
     rmSync(filler);
