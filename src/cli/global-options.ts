@@ -1,4 +1,5 @@
-import { counter, flag, negation, text } from "./command-spec.ts";
+import { counter, flag, negation, text, value } from "./command-spec.ts";
+import { rate } from "./option-values.ts";
 
 /** Options that every command takes, before or after its name. */
 export const globalOptions = {
@@ -17,6 +18,8 @@ export const globalOptions = {
     environment: "HOLDFAST_IDENTITY_FILE",
     completes: "file",
   }),
+  limitUpload: value("--limit-upload <rate>", "KiB a second to send at most, or with a unit as in 5M", rate),
+  limitDownload: value("--limit-download <rate>", "KiB a second to receive at most, or with a unit", rate),
   json: flag("--json", "print JSON, for programs"),
   quiet: flag("-q, --quiet", "print results and errors only"),
   verbose: counter("-v, --verbose", "say more; twice for even more"),

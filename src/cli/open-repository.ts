@@ -5,6 +5,7 @@ import { openRepository, readConfig, type Repository, type Unlock } from "../rep
 import { openStorage } from "../storage/open.ts";
 import { closeAtEnd } from "./at-end.ts";
 import type { Context } from "./context.ts";
+import { paceOf } from "./pace.ts";
 import { readPassword } from "./password.ts";
 import { programVersion } from "./program-version.ts";
 
@@ -44,19 +45,20 @@ export async function openFromOptions(
   if (options.repo?.startsWith(AGENT_REPOSITORY) === true) {
     return openThroughAgent(context, options.repo.slice(AGENT_REPOSITORY.length));
   }
-  const storage = await openStorage(requireRepository(options));
+  const storage = await openStorage(requireRepository(options), { pace: paceOf(context) });
   // Before a password is asked for: it may be the wrong place.
   await readConfig(storage);
   return openRepository(storage, await readUnlock(context, options, inputIsTaken));
 }
 
-async function openThroughAgent({ signal }: Context, folder: string): Promise<Repository> {
+async function openThroughAgent({ signal, settings }: Context, folder: string): Promise<Repository> {
   // Loaded only now: other commands should not wait for it.
   const { openThroughServer } = await import("../agent/run.ts");
   const { DEFAULT_AGENT_FOLDER, readAgent } = await import("../agent/state.ts");
   const agentFolder = folder === "" ? DEFAULT_AGENT_FOLDER : folder;
   const program = `holdfast ${programVersion()}`;
-  const options = { folder: agentFolder, program, purpose: "read", retryDelaysMs: [5000], signal } as const;
+  const rates = { uploadBytesPerSecond: settings.limitUpload, downloadBytesPerSecond: settings.limitDownload };
+  const options = { folder: agentFolder, program, purpose: "read", retryDelaysMs: [5000], signal, ...rates } as const;
   const { repository, remote } = await openThroughServer(readAgent(agentFolder), options);
   closeAtEnd(() => remote.close());
   return repository;

@@ -6,6 +6,7 @@ import type { Disk, DiskEntry, DiskFile, DiskStat } from "./disk.ts";
 import { diskError } from "./disk-error.ts";
 import { nodeDisk } from "./node-disk.ts";
 import { checkObjectName, checkPrefix, checkRange, isObjectName, objectMissing } from "./object-name.ts";
+import { pacedDisk, type Pace } from "./pace.ts";
 import type { ByteRange, Storage, StoredObject } from "./storage.ts";
 
 /*
@@ -29,7 +30,7 @@ const TEMPORARY_KEPT_MS = 24 * 60 * 60 * 1000;
 const STAT_BATCH = 1024;
 
 /** Opens the storage in an existing folder. `NoRepositoryError` where there is none. */
-export async function openLocalStorage(path: string): Promise<Storage> {
+export async function openLocalStorage(path: string, pace?: Pace): Promise<Storage> {
   const root = resolve(path);
   let found;
   try {
@@ -44,18 +45,18 @@ export async function openLocalStorage(path: string): Promise<Storage> {
     });
   }
   if (!found.isDirectory()) throw new NoRepositoryError(`there is no repository at ${path}: it is not a folder`);
-  return storageOnDisk(nodeDisk(root));
+  return storageOnDisk(pace === undefined ? nodeDisk(root) : pacedDisk(nodeDisk(root), pace));
 }
 
 /** Opens the storage in a folder, which is made (with those above it) where it is not there. */
-export async function createLocalStorage(path: string): Promise<Storage> {
+export async function createLocalStorage(path: string, pace?: Pace): Promise<Storage> {
   const root = resolve(path);
   try {
     await makeFolders(root);
   } catch (error) {
     throw diskError(error, "making the repository's folder", root);
   }
-  return openLocalStorage(path);
+  return openLocalStorage(path, pace);
 }
 
 /** Not by mkdir's option `recursive`, which says ENOENT where a disc is read-only. */

@@ -1,6 +1,7 @@
 import { fileURLToPath } from "node:url";
 import { UsageError } from "../errors.ts";
 import { createLocalStorage, openLocalStorage } from "./local.ts";
+import type { Pace } from "./pace.ts";
 import type { S3Place } from "./s3/s3.ts";
 import type { SftpPlace } from "./sftp/sftp.ts";
 import type { Storage } from "./storage.ts";
@@ -8,6 +9,8 @@ import type { Storage } from "./storage.ts";
 export interface StorageOptions {
   /** Further arguments for `ssh`, before the host. */
   readonly sshArguments?: readonly string[];
+  /** How fast it may be read and written; undefined for as fast as it goes. */
+  readonly pace?: Pace | undefined;
 }
 
 /**
@@ -19,29 +22,29 @@ export interface StorageOptions {
  *
  * `UsageError` where it names nothing; `NoRepositoryError` where the folder is not there.
  */
-export async function openStorage(url: string, { sshArguments }: StorageOptions = {}): Promise<Storage> {
+export async function openStorage(url: string, { sshArguments, pace }: StorageOptions = {}): Promise<Storage> {
   const place = parseStorageUrl(url);
   switch (place.kind) {
     case "local":
-      return openLocalStorage(place.path);
+      return openLocalStorage(place.path, pace);
     case "sftp":
       // Loaded only now: most commands work on a local repository, and should not wait for what they do not use.
-      return (await import("./sftp/sftp.ts")).openSftpStorage(place, sshArguments);
+      return (await import("./sftp/sftp.ts")).openSftpStorage(place, sshArguments, pace);
     case "s3":
-      return (await import("./s3/s3.ts")).openS3Storage(place);
+      return (await import("./s3/s3.ts")).openS3Storage(place, undefined, pace);
   }
 }
 
 /** As `openStorage`, but makes the folder or bucket where it is not there. */
-export async function createStorage(url: string, { sshArguments }: StorageOptions = {}): Promise<Storage> {
+export async function createStorage(url: string, { sshArguments, pace }: StorageOptions = {}): Promise<Storage> {
   const place = parseStorageUrl(url);
   switch (place.kind) {
     case "local":
-      return createLocalStorage(place.path);
+      return createLocalStorage(place.path, pace);
     case "sftp":
-      return (await import("./sftp/sftp.ts")).createSftpStorage(place, sshArguments);
+      return (await import("./sftp/sftp.ts")).createSftpStorage(place, sshArguments, pace);
     case "s3":
-      return (await import("./s3/s3.ts")).createS3Storage(place);
+      return (await import("./s3/s3.ts")).createS3Storage(place, undefined, pace);
   }
 }
 

@@ -1,5 +1,5 @@
-import { flag, list, text, value, valueOr, type CommandSpec } from "../command-spec.ts";
-import { rate, wholeNumber } from "../option-values.ts";
+import { flag, list, text, valueOr, type CommandSpec } from "../command-spec.ts";
+import { wholeNumber } from "../option-values.ts";
 import { restoreSpec } from "./restore.spec.ts";
 import { snapshotsSpec } from "./snapshots.spec.ts";
 
@@ -45,8 +45,6 @@ export const agentRunSpec = {
   options: {
     ...agentOption,
     ifDue: flag("--if-due", "only where the server says that it is time, or somebody wants it: what the timer does"),
-    limitUpload: value("--limit-upload <rate>", "KiB a second to send at most, or with a unit as in 5M", rate),
-    limitDownload: value("--limit-download <rate>", "KiB a second to receive at most, or with a unit", rate),
     retries: valueOr(5, "--retries <n>", "connect again so often when the line breaks (default: 5)", wholeNumber),
     retryAfter: valueOr(600, "--retry-after <seconds>", "with so long in between (default: 600)", wholeNumber),
   },

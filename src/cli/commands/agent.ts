@@ -144,15 +144,13 @@ function systemctl(...args: string[]): void {
 
 export const run = {
   async run({ context, options }: Invocation<typeof agentRunSpec.options>): Promise<number> {
-    const { ifDue, limitUpload, limitDownload, retries, retryAfter } = options;
+    const { ifDue, retries, retryAfter } = options;
     const folder = folderOf(options);
     if (ifDue && !(await isDue(context, folder))) return 0;
     const afterMs = retryAfter * 1000;
     // The first is for a line that was only shaken.
     const delays = [Math.min(5000, afterMs), ...Array.from({ length: retries }, () => afterMs)];
     return runOnce(context, folder, {
-      uploadBytesPerSecond: limitUpload,
-      downloadBytesPerSecond: limitDownload,
       retryDelaysMs: retries === 0 ? [] : delays,
     });
   },
@@ -174,9 +172,12 @@ async function isDue({ output, signal }: Context, folder: string): Promise<boole
   return false;
 }
 
-type RunLimits = Pick<AgentRunOptions, "uploadBytesPerSecond" | "downloadBytesPerSecond" | "retryDelaysMs">;
-
-async function runOnce(context: Context, folder: string, limits: RunLimits): Promise<number> {
+async function runOnce(
+  context: Context,
+  folder: string,
+  more: Pick<AgentRunOptions, "retryDelaysMs">,
+): Promise<number> {
+  const { limitUpload, limitDownload } = context.settings;
   const { output, signal } = context;
   mkdirSync(agentFile.cache(folder), { recursive: true, mode: 0o700 });
   const startMs = performance.now();
@@ -202,7 +203,9 @@ async function runOnce(context: Context, folder: string, limits: RunLimits): Pro
       },
       onPolicy: () => output.note("the policy has changed on the server; see it with: holdfast agent status"),
       progress,
-      ...limits,
+      uploadBytesPerSecond: limitUpload,
+      downloadBytesPerSecond: limitDownload,
+      ...more,
       signal,
     });
     shown.stop();

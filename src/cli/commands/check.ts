@@ -2,6 +2,7 @@ import { UsageError } from "../../errors.ts";
 import { checkRepository, type CheckProblem, type CheckResult, type ReadData } from "../../repository/check.ts";
 import { readConfig, type Repository } from "../../repository/repository.ts";
 import { openStorage } from "../../storage/open.ts";
+import { paceOf } from "../pace.ts";
 import type { Invocation, OptionValues } from "../command-spec.ts";
 import type { Context } from "../context.ts";
 import { openFromSettings, repositoryOptions, requireRepository } from "../open-repository.ts";
@@ -40,7 +41,7 @@ async function open(
   { withoutKey }: CheckOptions,
 ): Promise<Omit<Repository, "ring"> & Partial<Repository>> {
   if (!withoutKey) return openFromSettings(context);
-  const storage = await openStorage(requireRepository(repositoryOptions(context)));
+  const storage = await openStorage(requireRepository(repositoryOptions(context)), { pace: paceOf(context) });
   return { storage, config: await readConfig(storage), keyId: undefined };
 }
 

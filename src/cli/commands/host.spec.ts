@@ -214,8 +214,8 @@ const policyOptions = {
   levels: text("--levels <h,d,w,m>", "for promotion: how many snapshots each level holds (default: 6,7,4,12)"),
   floorNewest: value("--floor-newest <n>", "so many of the newest verified snapshots are never deleted", wholeNumber),
   floorDays: value("--floor-days <days>", "nothing younger is ever deleted", wholeNumber),
-  limitUpload: value("--limit-upload <KiB/s>", "hosts send at most so fast; 0 for as fast as it goes", wholeNumber),
-  limitDownload: value("--limit-download <KiB/s>", "hosts receive at most so fast", wholeNumber),
+  uploadLimit: value("--upload-limit <KiB/s>", "hosts send at most so fast; 0 for as fast as it goes", wholeNumber),
+  downloadLimit: value("--download-limit <KiB/s>", "hosts receive at most so fast", wholeNumber),
   minimumInterval: value("--minimum-interval <minutes>", "a host may not save more often", wholeNumber),
 };
 

@@ -41,8 +41,8 @@ function settingsOf(options: PolicyOptions): Partial<PolicySettings> {
     ...(retention !== undefined && { retention }),
     ...(options.floorNewest !== undefined && { floorNewest: options.floorNewest }),
     ...(options.floorDays !== undefined && { floorDays: options.floorDays }),
-    ...(options.limitUpload !== undefined && { limitUploadKib: options.limitUpload }),
-    ...(options.limitDownload !== undefined && { limitDownloadKib: options.limitDownload }),
+    ...(options.uploadLimit !== undefined && { limitUploadKib: options.uploadLimit }),
+    ...(options.downloadLimit !== undefined && { limitDownloadKib: options.downloadLimit }),
     ...(options.minimumInterval !== undefined && { minimumIntervalMinutes: options.minimumInterval }),
   };
 }

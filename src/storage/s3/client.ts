@@ -3,8 +3,11 @@ import { request as httpRequest, Agent as HttpAgent } from "node:http";
 import type { IncomingMessage, RequestOptions } from "node:http";
 import { request as httpsRequest, Agent as HttpsAgent } from "node:https";
 import { setTimeout as wait } from "node:timers/promises";
+import { Readable } from "node:stream";
+import { pipeline } from "node:stream/promises";
 import { AwsV4Signer } from "aws4fetch";
 import { HoldfastError, messageOf, StorageError } from "../../errors.ts";
+import { pacedContent, type Pace } from "../pace.ts";
 import { elementOf } from "./list-page.ts";
 
 export interface S3Credentials {
@@ -58,6 +61,7 @@ export interface S3ClientOptions {
   readonly credentials: S3Credentials;
   /** How long is waited before each try after the first, in ms. */
   readonly retryDelaysMs: readonly number[];
+  readonly pace?: Pace | undefined;
 }
 
 /** A server that says nothing for so long is asked again. */
@@ -69,7 +73,7 @@ const RETRIED_STATUS = new Set([408, 429, 500, 502, 503, 504]);
 const RETRIED_CODES = new Set(["RequestTimeout", "SlowDown", "ConditionalRequestConflict", "OperationAborted"]);
 
 /** Speaks S3 with one endpoint: signs each request (AWS signature version 4), and sends it again where that may help. */
-export function s3Client({ endpoint, region, credentials, retryDelaysMs }: S3ClientOptions): S3Client {
+export function s3Client({ endpoint, region, credentials, retryDelaysMs, pace }: S3ClientOptions): S3Client {
   const secure = endpoint.protocol === "https:";
   // proxyEnv: HTTPS_PROXY and NO_PROXY count, as with other tools.
   const agentOptions = { keepAlive: true, maxSockets: MOST_SOCKETS, proxyEnv: process.env };
@@ -122,7 +126,7 @@ export function s3Client({ endpoint, region, credentials, retryDelaysMs }: S3Cli
       region: usedRegion,
     }).sign();
     const lengthBytes = (body ?? []).reduce((sum, piece) => sum + piece.byteLength, 0);
-    return exchange(secure ? httpsRequest : httpRequest, signed.url, body ?? [], {
+    const requestOptions = {
       method,
       agent,
       timeout: SILENCE_MS,
@@ -130,7 +134,8 @@ export function s3Client({ endpoint, region, credentials, retryDelaysMs }: S3Cli
         ...Object.fromEntries(signed.headers),
         ...(method === "PUT" ? { "content-length": lengthBytes } : {}),
       },
-    });
+    };
+    return exchange(secure ? httpsRequest : httpRequest, signed.url, body ?? [], requestOptions, pace);
   }
 
   return { send, close: () => agent.destroy() };
@@ -142,11 +147,17 @@ function exchange(
   url: URL,
   body: readonly Uint8Array[],
   options: RequestOptions,
+  pace: Pace | undefined,
 ): Promise<S3Response> {
   return new Promise((resolve, reject) => {
     const outgoing = request(url, options, (incoming) => {
       const chunks: Buffer[] = [];
-      incoming.on("data", (chunk: Buffer) => chunks.push(chunk));
+      incoming.on("data", (chunk: Buffer) => {
+        chunks.push(chunk);
+        if (pace === undefined) return;
+        incoming.pause();
+        pace.download.take(chunk.length).then(() => incoming.resume(), reject);
+      });
       incoming.on("error", reject);
       incoming.on("end", () => {
         resolve({ status: incoming.statusCode ?? 0, headers: incoming.headers, body: Buffer.concat(chunks) });
@@ -154,6 +165,10 @@ function exchange(
     });
     outgoing.on("timeout", () => outgoing.destroy(new Error("the server does not answer")));
     outgoing.on("error", reject);
+    if (pace !== undefined && body.length > 0) {
+      pipeline(Readable.from(pacedContent(body, pace.upload)), outgoing).catch(reject);
+      return;
+    }
     for (const piece of body) outgoing.write(piece);
     outgoing.end();
   });

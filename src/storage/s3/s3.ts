@@ -1,5 +1,6 @@
 import { DamagedError, NoRepositoryError, StorageError, UsageError } from "../../errors.ts";
 import { checkObjectName, checkPrefix, checkRange, isObjectName, objectMissing } from "../object-name.ts";
+import type { Pace } from "../pace.ts";
 import type { ByteRange, Storage, StoredObject } from "../storage.ts";
 import { s3Client, S3Refusal } from "./client.ts";
 import type { S3Client } from "./client.ts";
@@ -28,8 +29,8 @@ const RETRY_DELAYS_MS: readonly number[] = [250, 500, 1000, 2000, 4000, 8000, 16
 const TRIES_AT_FIRST = 3;
 
 /** Opens the storage in a bucket. `NoRepositoryError` where there is no such bucket. */
-export async function openS3Storage(place: S3Place, retryDelaysMs = RETRY_DELAYS_MS): Promise<Storage> {
-  const client = clientFor(place, retryDelaysMs);
+export async function openS3Storage(place: S3Place, retryDelaysMs = RETRY_DELAYS_MS, pace?: Pace): Promise<Storage> {
+  const client = clientFor(place, retryDelaysMs, pace);
   try {
     await insistOnBucket(place, client);
   } catch (error) {
@@ -40,8 +41,8 @@ export async function openS3Storage(place: S3Place, retryDelaysMs = RETRY_DELAYS
 }
 
 /** As `openS3Storage`; the bucket is made where it is not there. */
-export async function createS3Storage(place: S3Place, retryDelaysMs = RETRY_DELAYS_MS): Promise<Storage> {
-  const client = clientFor(place, retryDelaysMs);
+export async function createS3Storage(place: S3Place, retryDelaysMs = RETRY_DELAYS_MS, pace?: Pace): Promise<Storage> {
+  const client = clientFor(place, retryDelaysMs, pace);
   try {
     await insistOnBucket(place, client).catch(async (error: unknown) => {
       if (!(error instanceof NoRepositoryError)) throw error;
@@ -212,7 +213,7 @@ function regionOf({ endpoint }: S3Place): string {
   return AWS_REGION || AWS_DEFAULT_REGION || named || DEFAULT_REGION;
 }
 
-function clientFor(place: S3Place, retryDelaysMs: readonly number[]): S3Client {
+function clientFor(place: S3Place, retryDelaysMs: readonly number[], pace: Pace | undefined): S3Client {
   const { AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN } = process.env;
   if (!AWS_ACCESS_KEY_ID || !AWS_SECRET_ACCESS_KEY) {
     throw new UsageError(`there is no key for ${place.endpoint.host}`, {
@@ -228,6 +229,7 @@ function clientFor(place: S3Place, retryDelaysMs: readonly number[]): S3Client {
       sessionToken: AWS_SESSION_TOKEN,
     },
     retryDelaysMs,
+    pace,
   });
 }
 

@@ -3,6 +3,7 @@ import { NoRepositoryError } from "../../errors.ts";
 import type { Disk } from "../disk.ts";
 import { diskError } from "../disk-error.ts";
 import { storageOnDisk } from "../local.ts";
+import { pacedDisk, type Pace } from "../pace.ts";
 import type { Storage, StoredObject } from "../storage.ts";
 import { ConnectionLostError, openSession } from "./session.ts";
 import type { SftpChannel, SftpSession } from "./session.ts";
@@ -20,13 +21,21 @@ export interface SftpPlace extends SshTarget {
 const RETRY_DELAYS_MS: readonly number[] = [250, 500, 1000, 2000, 4000, 8000, 16_000, 40_000];
 
 /** Opens the storage in an existing folder of an SFTP server. `NoRepositoryError` where there is none. */
-export async function openSftpStorage(place: SftpPlace, sshArguments: readonly string[] = []): Promise<Storage> {
-  return openOverChannel(place.path, locationOf(place), () => startSsh(place, sshArguments));
+export async function openSftpStorage(
+  place: SftpPlace,
+  sshArguments: readonly string[] = [],
+  pace?: Pace,
+): Promise<Storage> {
+  return openOverChannel(place.path, locationOf(place), () => startSsh(place, sshArguments), undefined, pace);
 }
 
 /** As `openSftpStorage`; the folder, and those above it, are made where they are not there. */
-export async function createSftpStorage(place: SftpPlace, sshArguments: readonly string[] = []): Promise<Storage> {
-  return createOverChannel(place.path, locationOf(place), () => startSsh(place, sshArguments));
+export async function createSftpStorage(
+  place: SftpPlace,
+  sshArguments: readonly string[] = [],
+  pace?: Pace,
+): Promise<Storage> {
+  return createOverChannel(place.path, locationOf(place), () => startSsh(place, sshArguments), undefined, pace);
 }
 
 /** For people and logs: as it is given on the command line. */
@@ -42,8 +51,9 @@ export async function openOverChannel(
   location: string,
   connect: () => SftpChannel,
   retryDelaysMs = RETRY_DELAYS_MS,
+  pace?: Pace,
 ): Promise<Storage> {
-  return begin({ path, location, connect, retryDelaysMs }, async (session) => {
+  return begin({ path, location, connect, retryDelaysMs, pace }, async (session) => {
     const found = await sftpDisk(session, path, location).stat("");
     if (found?.kind === "folder") return;
     const why = found === undefined ? "there is no such folder" : "it is not a folder";
@@ -59,8 +69,9 @@ export async function createOverChannel(
   location: string,
   connect: () => SftpChannel,
   retryDelaysMs = RETRY_DELAYS_MS,
+  pace?: Pace,
 ): Promise<Storage> {
-  return begin({ path, location, connect, retryDelaysMs }, async (session) => {
+  return begin({ path, location, connect, retryDelaysMs, pace }, async (session) => {
     const top = sftpDisk(session, path.startsWith("/") ? "/" : "", location);
     await makeFolders(top, path.replace(/^\/+|\/+$/g, ""));
   });
@@ -71,6 +82,7 @@ interface Connector {
   readonly location: string;
   readonly connect: () => SftpChannel;
   readonly retryDelaysMs: readonly number[];
+  readonly pace: Pace | undefined;
 }
 
 async function begin(to: Connector, prepare: (session: SftpSession) => Promise<void>): Promise<Storage> {
@@ -96,12 +108,13 @@ async function makeFolders(disk: Disk, folder: string): Promise<void> {
 }
 
 /** Connects again, and begins again what was under way, when the connection is lost. */
-function reconnectingStorage({ path, location, connect, retryDelaysMs }: Connector, first: SftpSession): Storage {
+function reconnectingStorage({ path, location, connect, retryDelaysMs, pace }: Connector, first: SftpSession): Storage {
   let connection = Promise.resolve(connected(first));
   let closed = false;
 
   function connected(session: SftpSession): { session: SftpSession; storage: Storage } {
-    return { session, storage: storageOnDisk(sftpDisk(session, path, location)) };
+    const disk = sftpDisk(session, path, location);
+    return { session, storage: storageOnDisk(pace === undefined ? disk : pacedDisk(disk, pace)) };
   }
 
   /** Of all that see a connection break, the first opens the next. */
