@@ -140,6 +140,8 @@ const REFUSED_LETTERS = new Map([
   ["k", "links are given as what they are (-k)"],
   ["C", "filter files that lie among the files are not read here (-C)"],
 ]);
+/** What a client that fetches does at its own end. */
+const OWN_OF_FETCHER = new Set(["b", "u", "backup-dir", "suffix", "existing", "ignore-existing"]);
 const OPTIONS_WITH_SEPARATE_VALUE = new Set(["partial-dir", "temp-dir", "files-from", "backup-dir", "log-file"]);
 
 type Growing = { -readonly [Key in keyof ServerArguments]: ServerArguments[Key] };
@@ -200,12 +202,14 @@ export function parseServerArguments(words: readonly CommandWord[]): ServerArgum
     else throw new RsyncRefusedError(`unexpected argument: ${text}`, RSYNC_EXIT.usage);
   }
   if (!isServer) throw new RsyncRefusedError("only an rsync client can start rsync here", RSYNC_EXIT.usage);
-  return { ...parsed, paths: words.slice(at + 1) };
+  // A list of names means the folders in it as such, where -r does not say otherwise.
+  return { ...parsed, directories: parsed.directories || parsed.filesFrom, paths: words.slice(at + 1) };
 }
 
 function parseLetters(parsed: Growing, letters: string): void {
   for (let i = 0; i < letters.length; i++) {
     const letter = letters[i];
+    if (parsed.isSender && OWN_OF_FETCHER.has(letter)) continue;
     const refused = REFUSED_LETTERS.get(letter);
     if (refused !== undefined) throw new RsyncRefusedError(`rsync's options are refused here: ${refused}`);
     if (letter === "e") {
@@ -260,6 +264,7 @@ function parseLongOption(parsed: Growing, text: string, following: string | unde
   const name = equals < 0 ? text.slice(2) : text.slice(2, equals);
   const isSeparate = equals < 0 && OPTIONS_WITH_SEPARATE_VALUE.has(name);
   const value = equals < 0 ? (following ?? "") : text.slice(equals + 1);
+  if (parsed.isSender && OWN_OF_FETCHER.has(name)) return isSeparate ? 1 : 0;
   const refused = REFUSED_OPTIONS.get(name);
   if (refused !== undefined) throw new RsyncRefusedError(`rsync's option --${name} is refused here: ${refused}`);
   if (IDLE_OPTIONS.has(name) || IDLE_OPTIONS_WITH_VALUE.has(name)) return isSeparate ? 1 : 0;
