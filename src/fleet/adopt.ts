@@ -17,6 +17,7 @@ import {
 import { syncCatalogue } from "./catalogue.ts";
 import { dataFile } from "./data-folder.ts";
 import type { Database } from "./database/open.ts";
+import { noteEarlierKey } from "./hosts.ts";
 import { checkName } from "./names.ts";
 import { DEFAULT_POLICY, DEFAULT_POLICY_NAME, savePolicy } from "./policies.ts";
 import { savePull, type PullSettings } from "./pulls.ts";
@@ -144,8 +145,17 @@ async function recordSettings(
       // Another account has a host of this name: that one stays.
       .onConflict((conflict) => conflict.column("name").doNothing())
       .execute();
+    await recordEarlierKeys(database, account, host);
     if (host.pull !== undefined) await recordPull(database, account, host.name, host.pull);
   }
+}
+
+async function recordEarlierKeys(database: Database, account: Account, host: SavedHost): Promise<void> {
+  const { name, earlierKeys = [] } = host;
+  const found = database.selectFrom("hosts").select("id").where("name", "=", name).where("account_id", "=", account.id);
+  const row = earlierKeys.length === 0 ? undefined : await found.executeTakeFirst();
+  if (row === undefined) return;
+  for (const { signingKey, untilMs } of earlierKeys) await noteEarlierKey(database, row.id, signingKey, untilMs);
 }
 
 async function recordPull(database: Database, account: Account, host: string, pull: PullSettings): Promise<void> {

@@ -206,14 +206,75 @@ export async function offerKeys(database: Database, name: string, keys: HostKeys
 }
 
 /** Makes the offered keys the host's own. */
-export async function approveHost(database: Database, name: string): Promise<Host> {
+export async function approveHost(database: Database, name: string, nowMs: number): Promise<Host> {
   const host = await findHost(database, name);
   if (host.pull !== undefined && host.state === "pending-approval") {
     await database.updateTable("hosts").set({ state: "active" }).where("id", "=", host.id).execute();
-  } else if (host.offeredKeys !== undefined) await setKeys(database, host, host.offeredKeys);
-  else if (host.state === "pending-approval" && host.keys !== undefined) await setKeys(database, host, host.keys);
+  } else if (host.offeredKeys !== undefined) {
+    if (host.keys !== undefined) await noteEarlierKey(database, host.id, host.keys.signingKey, nowMs);
+    await setKeys(database, host, host.offeredKeys);
+  } else if (host.state === "pending-approval" && host.keys !== undefined) await setKeys(database, host, host.keys);
   else throw new UsageError(`nothing of the host "${name}" waits for approval`);
   return findHost(database, name);
+}
+
+export interface EarlierKey {
+  /** Ed25519, base64. */
+  readonly signingKey: string;
+  /** When another took its place. */
+  readonly untilMs: number;
+}
+
+/** A key that counts no more for what is new. What it has signed stays the host's own. */
+export async function noteEarlierKey(
+  database: Database,
+  hostId: number,
+  signingKey: string,
+  untilMs: number,
+): Promise<void> {
+  await database
+    .insertInto("earlier_keys")
+    .values({ host_id: hostId, signing_key: signingKey, until_ms: untilMs })
+    .onConflict((conflict) => conflict.doUpdateSet({ until_ms: untilMs }))
+    .execute();
+}
+
+/** Signing keys that were a host's own before, the oldest first. */
+export async function earlierKeysOf(database: Database, hostId: number): Promise<EarlierKey[]> {
+  const rows = await database
+    .selectFrom("earlier_keys")
+    .select(["signing_key", "until_ms"])
+    .where("host_id", "=", hostId)
+    .orderBy("until_ms")
+    .execute();
+  return rows.map(({ signing_key: signingKey, until_ms: untilMs }) => ({ signingKey, untilMs }));
+}
+
+/** By whose keys the snapshots are signed that stand under a host's name. */
+export interface Signatures {
+  readonly byPresentKey: number;
+  readonly byEarlierKeys: number;
+  /** By a key that this server never knew as the host's: made up, or by a host of that name that was removed. */
+  readonly byUnknownKeys: number;
+}
+
+export async function signaturesOf(database: Database, host: Host): Promise<Signatures> {
+  const earlier = new Set((await earlierKeysOf(database, host.id)).map(({ signingKey }) => signingKey));
+  const rows = await database
+    .selectFrom("snapshots")
+    .select(["signer", (count) => count.fn.countAll<number>().as("snapshots")])
+    .where("account_id", "=", host.accountId)
+    .where("host", "=", host.name)
+    .groupBy("signer")
+    .execute();
+  const sum = (counts: (signer: string) => boolean): number =>
+    rows.filter(({ signer }) => counts(signer)).reduce((total, { snapshots }) => total + snapshots, 0);
+  const isPresent = (signer: string): boolean => signer === host.keys?.signingKey;
+  return {
+    byPresentKey: sum(isPresent),
+    byEarlierKeys: sum((signer) => !isPresent(signer) && earlier.has(signer)),
+    byUnknownKeys: sum((signer) => !isPresent(signer) && !earlier.has(signer)),
+  };
 }
 
 async function setKeys(database: Database, host: Host, keys: HostKeys): Promise<void> {

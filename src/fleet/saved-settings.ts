@@ -12,7 +12,7 @@ import { DamagedError, messageOf } from "../errors.ts";
 import type { Storage } from "../storage/storage.ts";
 import { listAccounts, type Account } from "./accounts.ts";
 import type { Database } from "./database/open.ts";
-import { listHosts } from "./hosts.ts";
+import { earlierKeysOf, listHosts, type EarlierKey } from "./hosts.ts";
 import { listPolicies, policySettings } from "./policies.ts";
 
 const hostKeys = z.object({ signingKey: z.string(), sshKey: z.string() });
@@ -38,6 +38,7 @@ const savedSettings = z.object({
       state: z.enum(["new", "pending-approval", "active", "suspended"]),
       keyMode: z.enum(["full", "write-only"]),
       keys: hostKeys.optional(),
+      earlierKeys: z.array(z.object({ signingKey: z.string(), untilMs: z.number() })).optional(),
       pull: pull.optional(),
       quota,
       createdMs: z.number(),
@@ -68,6 +69,11 @@ async function currentSettings(database: Database, account: Account): Promise<Om
   const policies = (await listPolicies(database)).filter(
     (policy) => used.has(policy.name) || policy.name === "default",
   );
+  const earlier = new Map<number, EarlierKey[]>();
+  for (const host of hosts) {
+    const keys = await earlierKeysOf(database, host.id);
+    if (keys.length > 0) earlier.set(host.id, keys);
+  }
   return {
     account: { name, keyMode, quota: accountQuota, createdMs },
     policies,
@@ -77,6 +83,7 @@ async function currentSettings(database: Database, account: Account): Promise<Om
       state: host.state,
       keyMode: host.keyMode,
       ...(host.keys && { keys: host.keys }),
+      ...(earlier.has(host.id) && { earlierKeys: earlier.get(host.id) }),
       ...(host.pull && { pull: { ...host.pull, form: undefined } }),
       quota: host.quota,
       createdMs: host.createdMs,

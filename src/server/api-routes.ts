@@ -6,7 +6,19 @@ import { listCatalogue } from "../fleet/catalogue.ts";
 import type { Database } from "../fleet/database/open.ts";
 import { createToken, enrol } from "../fleet/enrolment.ts";
 import { fleetStatus } from "../fleet/health.ts";
-import { addHost, approveHost, editHost, findHost, listHosts, removeHost, type Host } from "../fleet/hosts.ts";
+import {
+  addHost,
+  approveHost,
+  earlierKeysOf,
+  editHost,
+  findHost,
+  listHosts,
+  removeHost,
+  signaturesOf,
+  type EarlierKey,
+  type Host,
+  type Signatures,
+} from "../fleet/hosts.ts";
 import { checkName } from "../fleet/names.ts";
 import {
   DEFAULT_POLICY,
@@ -155,7 +167,11 @@ const STATUS: readonly AnyRoute[] = [
 
 const HOSTS: readonly AnyRoute[] = [
   route("GET", "/v1/hosts", {}, ({ database }) => listHosts(database)),
-  route("GET", "/v1/hosts/:name", {}, ({ database }, { name }) => findHost(database, name)),
+  route("GET", "/v1/hosts/:name", {}, async ({ database }, { name }) => {
+    const host = await findHost(database, name);
+    const earlierKeys = await earlierKeysOf(database, host.id);
+    return { ...host, earlierKeys, signatures: await signaturesOf(database, host) };
+  }),
   change("POST", "/v1/hosts", { body: newHost }, async (context, { body }) => {
     const { database, nowMs } = context;
     if (body.pull !== undefined) {
@@ -184,7 +200,9 @@ const HOSTS: readonly AnyRoute[] = [
     await removeHost(database, name);
     return {};
   }),
-  change("POST", "/v1/hosts/:name/approve", {}, ({ database }, { name }) => approveHost(database, name)),
+  change("POST", "/v1/hosts/:name/approve", {}, ({ database, nowMs }, { name }) =>
+    approveHost(database, name, nowMs()),
+  ),
   change("POST", "/v1/hosts/:name/token", {}, async ({ database, nowMs }, { name }) => ({
     token: await createToken(database, name, nowMs()),
   })),
@@ -201,6 +219,12 @@ const HOSTS: readonly AnyRoute[] = [
     sshHostKeys: context.sshHostKeys(),
   })),
 ];
+
+/** What `GET /v1/hosts/NAME` gives. */
+export interface HostDetails extends Host {
+  readonly earlierKeys: readonly EarlierKey[];
+  readonly signatures: Signatures;
+}
 
 export interface WantedRun {
   readonly run: Run;

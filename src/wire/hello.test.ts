@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { HoldfastError, ProtocolError } from "../errors.ts";
+import { type HoldfastError, ProtocolError } from "../errors.ts";
 import {
   commonVersion,
   decodeAgentHello,

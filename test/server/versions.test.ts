@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { askServer } from "../../src/agent/ask.ts";
 import { openRemoteStorage } from "../../src/agent/remote-storage.ts";
-import { HoldfastError, ProtocolError, RefusedError } from "../../src/errors.ts";
+import { type HoldfastError, ProtocolError, RefusedError } from "../../src/errors.ts";
 import { openConnection, type ByteChannel, type Connection } from "../../src/wire/connection.ts";
 import { decodeServerHello, VERSION, type HostPolicy, type ServerHello } from "../../src/wire/hello.ts";
 import type { Message } from "../../src/wire/message.ts";

@@ -2,6 +2,7 @@ import type { Host } from "../../fleet/hosts.ts";
 import type { Run } from "../../fleet/runs.ts";
 import { UsageError } from "../../errors.ts";
 import { apiPath } from "../../server/api-client.ts";
+import type { HostDetails } from "../../server/api-routes.ts";
 import type { Invocation } from "../command-spec.ts";
 import { formatBytes } from "../output/format-bytes.ts";
 import { formatTime } from "../output/format-time.ts";
@@ -83,7 +84,7 @@ export const show = {
   async run({ context: { output }, args, options }: Invocation<typeof hostShowSpec.options>): Promise<number> {
     const server = serverOf(options);
     const name = only(args, "host");
-    const host = await server.call<Host>("GET", apiPath(["hosts", name]));
+    const host = await server.call<HostDetails>("GET", apiPath(["hosts", name]));
     const runs = await server.call<Run[]>("GET", apiPath(["runs"], { host: name, limit: 10 }));
     if (output.json) output.jsonLine({ ...host, runs });
     else {
@@ -95,6 +96,7 @@ export const show = {
         const installation = await server.call<PullInstallation>("GET", apiPath(["hosts", name, "pull"]));
         tellInstallation(output, name, installation);
       }
+      tellSignatures(output, host);
       if (host.offeredKeys !== undefined) output.line(`offered: ${host.offeredKeys.sshKey}`);
       output.line("");
       for (const line of runTable(runs)) output.line(line);
@@ -102,6 +104,19 @@ export const show = {
     return 0;
   },
 };
+
+function tellSignatures(output: Output, { name, signatures, earlierKeys }: HostDetails): void {
+  const { byEarlierKeys, byUnknownKeys } = signatures;
+  for (const { signingKey, untilMs } of earlierKeys) {
+    output.line(`earlier signing key, until ${formatTime(untilMs)}: ${signingKey}`);
+  }
+  if (byEarlierKeys > 0) output.line(`${byEarlierKeys} of its snapshots are signed by earlier keys of its own`);
+  if (byUnknownKeys > 0) {
+    output.line(
+      `${byUnknownKeys} snapshots under the name ${name} are signed by a key that this server never knew as its`,
+    );
+  }
+}
 
 export const edit = {
   async run({ context: { output }, args, options }: Invocation<typeof hostEditSpec.options>): Promise<number> {
