@@ -6,6 +6,7 @@ import type { Database } from "./database/open.ts";
 import type { RunTable } from "./database/schema.ts";
 import { listHosts, type Host } from "./hosts.ts";
 import { DEFAULT_POLICY, listPolicies } from "./policies.ts";
+import { firstPullMs } from "./pull-schedule.ts";
 import { dueMs, parseSchedule, silentFromMs } from "./schedule.ts";
 
 export type Health = "ok" | "warning" | "alarm";
@@ -231,9 +232,18 @@ async function hostStates(
       lastSnapshotMs: saved?.last_ms,
       lastRun: run && { id: run.id, state: run.state, startedMs: run.started_ms },
       nextRunMs:
-        host.state === "active" ? (saved === undefined ? sinceMs : dueMs(schedule, host.name, sinceMs)) : undefined,
+        host.state === "active"
+          ? saved === undefined
+            ? firstRunMs(host)
+            : dueMs(schedule, host.name, sinceMs)
+          : undefined,
       provenMs: drill?.succeededMs,
       usedBytes: host.usedBytes,
     };
   });
+}
+
+/** An agent saves as soon as it is set up. */
+function firstRunMs({ pull, createdMs }: Host): number {
+  return pull === undefined ? createdMs : firstPullMs(createdMs);
 }

@@ -45,7 +45,7 @@ test("a host with nothing but rsync and sshd is added, tested, pulled from, and 
   const withoutGate = await site.adminFails("host", "test", "web1");
   assert.match(
     withoutGate.stdout,
-    /forced command of the server's key cannot be run.*\n +put holdfast-gate there: scp/,
+    /forced command of the server's key cannot be run.*\n +"holdfast host show web1" tells how/,
   );
   site.authorize(line.replace("/usr/local/bin/holdfast-gate", path.resolve("bin/holdfast-gate")));
   assert.match(await site.admin("host", "test", "web1"), /ok +rsync answers[^]*web1 can be pulled from/);

@@ -42,14 +42,15 @@ export function tellInstallation(output: Output, host: string, installation: Pul
   const { login, port, fingerprints, gateFile, gatePath, gateLine, rrsyncLine, key, pathsLine, sudoLine } =
     installation;
   const user = login.includes("@") ? login.slice(0, login.lastIndexOf("@")) : "that user";
-  const scp = `scp ${port === 22 ? "" : `-P ${port} `}`;
+  const root = `root@${login.slice(login.lastIndexOf("@") + 1)}`;
+  const ssh = `ssh ${port === 22 ? "" : `-p ${port} `}${root}`;
   output.note(`its host key is pinned: ${fingerprints.join(", ")}`);
   output.note("  (compare it with what this prints there: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub)");
   output.note("");
   if (gateLine !== undefined) {
     output.note("1. Copy the gate there, a short script that lets the server read what is named and do nothing else:");
     output.note("");
-    output.note(`  ${scp}${gateFile} root@${login.slice(login.lastIndexOf("@") + 1)}:${gatePath}`);
+    output.note(`  ${ssh} 'cat > ${gatePath} && chmod 755 ${gatePath}' < ${gateFile}`);
     output.note("");
     output.note(`2. Put this line into ~/.ssh/authorized_keys of ${user} there:`);
     output.note("");

@@ -111,7 +111,7 @@ function loginFailure(request: TestRequest, { exitCode, complaints }: SshAnswer)
   if (exitCode === 127 || exitCode === 126) {
     return failed(
       `the forced command of the server's key cannot be run on ${host}: ${said}`,
-      `put holdfast-gate there: scp ${installation(request).gateFile} ${pull.login}:${installation(request).gatePath}`,
+      `"holdfast host show ${host}" tells how holdfast-gate comes there`,
     );
   }
   if (exitCode !== 255) return undefined;

@@ -301,7 +301,7 @@ async function explain(
   if (exitCode === 127) {
     return new RsyncFailedError(`rsync could not be started on ${where}${last}`, exitCode, {
       cause: error,
-      hint: "install rsync there",
+      hint: /\brsync: /.test(said) ? "install rsync there" : "is everything there that the key's forced command names?",
     });
   }
   const words =
