@@ -58,6 +58,13 @@ export function checkPack(id: string, bytes: Buffer, repositoryId: Uint8Array, i
   return frames;
 }
 
+/** As `checkPack`, of a pack that has passed it. */
+export function framesOfPack(id: string, bytes: Buffer): FrameLocation[] {
+  const trailer = decodeTrailer(bytes.subarray(bytes.length - PACK_TRAILER_BYTES), bytes.length, id);
+  const directory = bytes.subarray(trailer.directoryOffset, trailer.directoryOffset + trailer.directoryLength);
+  return decodeDirectory(directory, bytes.length, id);
+}
+
 function refusedPack(what: string, problem: string): RefusedError {
   return new RefusedError(`${what} is refused: ${problem}`);
 }

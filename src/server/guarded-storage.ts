@@ -20,6 +20,7 @@ import {
   checkPack,
   checkSnapshot,
   forwardedOrigins,
+  framesOfPack,
   type DirectoryOfPack,
   frameSetOf,
   refusedSnapshot,
@@ -275,17 +276,18 @@ export function guardedStorage(guard: AccountGuard, host: AdmittedHost, session:
   }
 
   async function putPack(id: string, bytes: Buffer): Promise<boolean> {
-    const frames = checkPack(id, bytes, repositoryId, indexKey);
+    const verified = await account.verifyPack?.({ id, bytes });
+    const content = verified ?? bytes;
+    // What was verified was looked at already, and elsewhere: this thread has connections to serve.
+    const frames = verified === undefined ? checkPack(id, bytes, repositoryId, indexKey) : framesOfPack(id, content);
     for (const origin of forwardedOrigins(frames)) {
       // Else a host could say what became of another's frames.
       if ((await catalogue.ownerOfOrigin(origin)) === host.name) continue;
       throw new RefusedError(`pack ${id.slice(0, 16)}… is refused: it speaks of frames that are not this host's`);
     }
-    const pack = { id, sizeBytes: bytes.length, frames: frameSetOf(frames) };
-    const verified = (await account.verifyPack?.({ id, bytes })) ?? bytes;
     // Noted before it is stored: a pack that nobody owns would be in the way of whoever made it.
-    await catalogue.addPack(host.name, pack);
-    return storage.put(packObjectName(id), [verified]);
+    await catalogue.addPack(host.name, { id, sizeBytes: content.length, frames: frameSetOf(frames) });
+    return storage.put(packObjectName(id), [content]);
   }
 
   async function putIndex(id: string, bytes: Buffer): Promise<boolean> {
