@@ -15,7 +15,6 @@ import {
   keepAgentKeys,
   publicKeysOf,
   saveAgentSettings,
-  serverName,
   type AgentServer,
   type RemoteServer,
 } from "./state.ts";
@@ -61,18 +60,12 @@ const answer = z.object({
   keyRing: z.string().optional(),
 });
 
+type Enrolled = z.infer<typeof answer>;
+
 /** Makes keys where there are none, and hands their public halves over. May be repeated: a host that is known stays so. */
 export async function enrolAtServer(request: SetupRequest): Promise<SetupResult> {
   const { folder, server, hostName } = request;
-  mkdirSync(folder, { recursive: true, mode: 0o700 });
-  const keys = keepAgentKeys(folder, `holdfast agent of ${hostName}`);
-  const said = await request.enrol(JSON.stringify(publicKeysOf(keys)));
-  let enrolled: z.infer<typeof answer>;
-  try {
-    enrolled = answer.parse(JSON.parse(said));
-  } catch (cause) {
-    throw new ConnectionError(`${serverName(server)} did not answer as a Holdfast server does`, { cause });
-  }
+  const enrolled = await offerKeys(folder, hostName, request.enrol);
   const policy = hostPolicyOf(enrolled.policy);
   if (enrolled.state === "active") {
     if (enrolled.keyRing === undefined) throw new HoldfastError("the server gave no key ring");
@@ -81,6 +74,21 @@ export async function enrolAtServer(request: SetupRequest): Promise<SetupResult>
     saveAgentSettings(folder, { host: enrolled.host, server, policy, fixedPolicy: request.fixedPolicy === true });
   }
   return { state: enrolled.state, host: enrolled.host, account: enrolled.account, schedule: policy.schedule };
+}
+
+/** The keys in a folder, made where they are not there, as the server takes them. */
+export async function offerKeys(folder: string, hostName: string, enrol: SetupRequest["enrol"]): Promise<Enrolled> {
+  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  const keys = keepAgentKeys(folder, `holdfast agent of ${hostName}`);
+  const said = await enrol(JSON.stringify(publicKeysOf(keys)));
+  try {
+    return answer.parse(JSON.parse(said));
+  } catch (cause) {
+    throw new ConnectionError("what answered is no Holdfast server", {
+      hint: "is the login the right one? See --remote-command",
+      cause,
+    });
+  }
 }
 
 export async function enrolOverSsh(request: SshEnrolment, input: string): Promise<string> {

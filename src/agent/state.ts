@@ -52,6 +52,9 @@ export const agentFile = {
   settings: (folder: string) => path.join(folder, "agent.json"),
   signingKey: (folder: string) => path.join(folder, "signing-key"),
   sshKey: (folder: string) => path.join(folder, "ssh-key"),
+  sshKeySeed: (folder: string) => path.join(folder, "ssh-key.seed"),
+  /** A folder with keys that wait to be approved. */
+  nextKeys: (folder: string) => path.join(folder, "next"),
   keyRing: (folder: string) => path.join(folder, "key-ring.json"),
   knownHosts: (folder: string) => path.join(folder, "known_hosts"),
   cache: (folder: string) => path.join(folder, "cache"),
@@ -70,8 +73,7 @@ export interface AgentKeys {
 /** The host's two key pairs, made where they are not there. */
 export function keepAgentKeys(folder: string, comment: string): AgentKeys {
   const signing = keptKey(agentFile.signingKey(folder));
-  const seedFile = `${agentFile.sshKey(folder)}.seed`;
-  const ssh = keptKey(seedFile);
+  const ssh = keptKey(agentFile.sshKeySeed(folder));
   writeFileDurably(agentFile.sshKey(folder), opensshPrivateKey(ssh, comment));
   return { signing, ssh };
 }
@@ -146,19 +148,15 @@ export function readAgent(folder: string): Agent {
   const settings = readAgentSettings(folder);
   return {
     settings,
-    connect: () => connect(folder, settings),
+    connect: () => connectTo(settings, agentFile.sshKey(folder), agentFile.knownHosts(folder)),
     signingKey: decodeKey(readText(agentFile.signingKey(folder)), agentFile.signingKey(folder)),
     ring: decodeKeyRing(Buffer.from(readText(agentFile.keyRing(folder))), agentFile.keyRing(folder)).ring,
   };
 }
 
-function connect(folder: string, { host, server }: AgentSettings): ByteChannel {
+export function connectTo({ host, server }: AgentSettings, identityFile: string, knownHostsFile: string): ByteChannel {
   if ("dataFolder" in server) return openSocketChannel(server.dataFolder, host);
-  return openSshChannel({
-    ...server,
-    identityFile: agentFile.sshKey(folder),
-    knownHostsFile: agentFile.knownHosts(folder),
-  });
+  return openSshChannel({ ...server, identityFile, knownHostsFile });
 }
 
 export function readAgentSettings(folder: string): AgentSettings {

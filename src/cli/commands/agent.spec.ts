@@ -55,6 +55,23 @@ export const agentRunSpec = {
   exitCodes: ["3  some files could not be read"],
 } satisfies CommandSpec;
 
+export const agentRotateKeySpec = {
+  name: "agent rotate-key",
+  summary: "give this host new keys, for ssh and for signing",
+  description:
+    "An administrator has to approve them; until then the old ones count. What the old key has signed stays this host's " +
+    "own, and can be restored as before.",
+  options: {
+    ...agentOption,
+    token: text("--token <token>", 'one-time token, as "holdfast host token" prints it', {
+      environment: "HOLDFAST_TOKEN",
+    }),
+    remoteCommand: text("--remote-command <command>", "how Holdfast is called on the server (default: holdfast)"),
+    sshOption: list("-o, --ssh-option <option>", "an option for ssh when the keys are offered, such as IdentityFile=…"),
+  },
+  examples: [{ command: "holdfast agent rotate-key", does: "by the login that setup used; asks for a password" }],
+} satisfies CommandSpec;
+
 export const agentPlanSpec = {
   name: "agent plan",
   summary: "show what would be saved, and why each mount is in or out",

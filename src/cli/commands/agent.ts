@@ -15,9 +15,10 @@ import {
   serverName,
   type AgentServer,
 } from "../../agent/state.ts";
+import { completeRotation, rotateKeys } from "../../agent/rotate-key.ts";
 import { planTimer, TIMER_FILES, TIMER_UNIT } from "../../agent/timer.ts";
 import { createBackupProgress } from "../../backup/backup.ts";
-import { messageOf, StorageError, UsageError } from "../../errors.ts";
+import { messageOf, RefusedError, StorageError, UsageError } from "../../errors.ts";
 import { displayPath, rawPathFromText } from "../../platform/raw-path.ts";
 import type { Invocation } from "../command-spec.ts";
 import type { Context } from "../context.ts";
@@ -33,6 +34,7 @@ import type {
   agentPlanSpec,
   agentRemoveSpec,
   agentRestoreSpec,
+  agentRotateKeySpec,
   agentRunSpec,
   agentSetupSpec,
   agentSnapshotsSpec,
@@ -60,17 +62,7 @@ export const setup = {
     const folder = folderOf(options);
     const server = parseServer(only(args, "server"));
     const hostName = options.name ?? hostname().split(".")[0];
-    const enrol = (keys: string): Promise<string> => {
-      if ("dataFolder" in server) return enrolHere(server.dataFolder, hostName, keys);
-      const ssh = {
-        token: options.token,
-        hostKey: options.hostKey,
-        remoteCommand: options.remoteCommand ?? "holdfast",
-        interactive: process.stdin.isTTY,
-        sshOptions: options.sshOption.map((option) => `-o${option}`),
-      };
-      return enrolOverSsh({ folder, server, hostName, ...ssh }, keys);
-    };
+    const enrol = enrolmentAt(server, folder, hostName, options);
     const { fixedPolicy } = options;
     const result = await enrolAtServer({ folder, server, hostName, enrol, fixedPolicy });
     if (output.json) output.jsonLine({ message_type: "enrolled", ...result });
@@ -91,6 +83,27 @@ export const setup = {
     return 0;
   },
 };
+
+interface Login {
+  readonly token: string | undefined;
+  readonly hostKey?: string | undefined;
+  readonly remoteCommand: string | undefined;
+  readonly sshOption: readonly string[];
+}
+
+/** Hands keys over by the login that the options name. */
+function enrolmentAt(
+  server: AgentServer,
+  folder: string,
+  hostName: string,
+  { token, hostKey, remoteCommand = "holdfast", sshOption }: Login,
+): (keys: string) => Promise<string> {
+  if ("dataFolder" in server) return (keys) => enrolHere(server.dataFolder, hostName, keys);
+  const sshOptions = sshOption.map((option) => `-o${option}`);
+  const interactive = process.stdin.isTTY;
+  return (keys) =>
+    enrolOverSsh({ folder, server, hostName, token, hostKey, remoteCommand, interactive, sshOptions }, keys);
+}
 
 /** At the server of this machine and user. */
 async function enrolHere(dataFolder: string, host: string, keys: string): Promise<string> {
@@ -146,15 +159,31 @@ export const run = {
   async run({ context, options }: Invocation<typeof agentRunSpec.options>): Promise<number> {
     const { ifDue, retries, retryAfter } = options;
     const folder = folderOf(options);
-    if (ifDue && !(await isDue(context, folder))) return 0;
+    if (ifDue && !(await withPresentKeys(context, folder, () => isDue(context, folder)))) return 0;
     const afterMs = retryAfter * 1000;
     // The first is for a line that was only shaken.
     const delays = [Math.min(5000, afterMs), ...Array.from({ length: retries }, () => afterMs)];
-    return runOnce(context, folder, {
-      retryDelaysMs: retries === 0 ? [] : delays,
-    });
+    const retryDelaysMs = retries === 0 ? [] : delays;
+    return withPresentKeys(context, folder, () => runOnce(context, folder, { retryDelaysMs }));
   },
 };
+
+/** Where the server knows this host by its new keys already, they are taken, and the work begins again. */
+async function withPresentKeys<Result>(
+  { output, signal }: Context,
+  folder: string,
+  work: () => Promise<Result>,
+): Promise<Result> {
+  try {
+    return await work();
+  } catch (error) {
+    if (!(error instanceof RefusedError)) throw error;
+    const isComplete = await completeRotation(folder, `holdfast ${programVersion()}`, signal).catch(() => false);
+    if (!isComplete) throw error;
+    output.note("the new keys of this host were approved, and count from now on");
+    return work();
+  }
+}
 
 async function isDue({ output, signal }: Context, folder: string): Promise<boolean> {
   const due = await isRunDue(folder, `holdfast ${programVersion()}`, signal);
@@ -238,6 +267,21 @@ function summarize({ output }: Context, result: AgentRunResult, elapsedMs: numbe
     `${files.new} new, ${files.changed} changed; sent ${formatBytes(sentBytes)} in ${formatDuration(elapsedMs)}`,
   );
 }
+
+export const rotateKey = {
+  async run({ context: { output }, options }: Invocation<typeof agentRotateKeySpec.options>): Promise<number> {
+    const folder = folderOf(options);
+    const { host, server } = readAgentSettings(folder);
+    const { state } = await rotateKeys(folder, enrolmentAt(server, folder, host, options));
+    if (output.json) output.jsonLine({ message_type: "rotation", host, state });
+    if (state === "changed") output.note("The new keys count from now on; what the old ones signed stays good.");
+    else {
+      output.note(`The new keys wait for approval. On the server: holdfast host approve ${host}`);
+      output.note("Until then the old keys count. The first run afterwards takes the new ones, or this command again.");
+    }
+    return 0;
+  },
+};
 
 export const plan = {
   async run({ context: { output }, options }: Invocation<typeof agentPlanSpec.options>): Promise<number> {

@@ -5,6 +5,7 @@ import {
   agentPlanSpec,
   agentRemoveSpec,
   agentRestoreSpec,
+  agentRotateKeySpec,
   agentRunSpec,
   agentSetupSpec,
   agentSnapshotsSpec,
@@ -88,5 +89,6 @@ export const fleetCommandEntries: readonly CommandEntry[] = [
   command(agentStatusSpec, async () => (await import("./agent.ts")).status),
   command(agentSnapshotsSpec, async () => (await import("./agent.ts")).snapshots),
   command(agentRestoreSpec, async () => (await import("./agent.ts")).restore),
+  command(agentRotateKeySpec, async () => (await import("./agent.ts")).rotateKey),
   command(agentRemoveSpec, async () => (await import("./agent.ts")).remove),
 ];
