@@ -1,5 +1,5 @@
 /** The command `holdfast`. */
-import { InterruptedError } from "../errors.ts";
+import { errnoOf, InterruptedError, messageOf } from "../errors.ts";
 import { commandEntries, commandGroups } from "./commands/table.ts";
 import { closeAll } from "./at-end.ts";
 import { createLiveLines } from "./output/live-lines.ts";
@@ -23,7 +23,7 @@ async function main(argv: readonly string[]): Promise<number> {
       groups: commandGroups,
       version: programVersion(),
       environment: process.env,
-      print: (text) => process.stdout.write(text),
+      print: printHelp,
     });
   } catch (error) {
     const report = reportError(error, debug);
@@ -31,6 +31,15 @@ async function main(argv: readonly string[]): Promise<number> {
     return report.exitCode;
   }
   return typeof parsed === "number" ? parsed : runCommand(parsed);
+}
+
+function printHelp(text: string): void {
+  process.stdout.once("error", (error: unknown) => {
+    if (errnoOf(error) === "EPIPE") process.exit(READER_GONE);
+    process.stderr.write(`Fatal: could not write to standard output: ${messageOf(error)}\n`);
+    process.exit(1);
+  });
+  process.stdout.write(text);
 }
 
 async function runCommand({ entry, settings, args, options }: ParsedCommand): Promise<number> {

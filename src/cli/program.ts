@@ -56,9 +56,20 @@ export function parseArguments(argv: readonly string[], options: ProgramOptions)
     // With code 1 it is help that nobody asked for: the command is missing.
     if (error.exitCode === 0 || error.code === "commander.help") return error.exitCode;
     const [message, ...suggestion] = error.message.replace(/^error: /, "").split("\n");
-    throw new UsageError(message, { hint: suggestion.join(" ").replace(/[()]/g, "") || 'see "holdfast --help"' });
+    throw new UsageError(message, {
+      hint: suggestion.join(" ").replace(/[()]/g, "") || `see "holdfast ${commandIn(argv, options)}--help"`,
+    });
   }
   return parsed;
+}
+
+/** The command that was probably meant, with a space behind it; else nothing. */
+function commandIn(argv: readonly string[], { commands }: ProgramOptions): string {
+  const names = new Set(commands.map(({ spec }) => spec.name));
+  const at = argv.findIndex((word, index) => names.has(word) || names.has(`${word} ${argv[index + 1] ?? ""}`));
+  if (at < 0) return "";
+  const both = `${argv[at]} ${argv[at + 1] ?? ""}`;
+  return `${names.has(both) ? both : argv[at]} `;
 }
 
 /** The whole program as commander knows it, for help and completion. */

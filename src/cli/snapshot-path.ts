@@ -22,10 +22,11 @@ export async function openNamedView(
   repository: Repository,
   name: string,
   filter: SnapshotFilter = {},
+  sharedReader?: FrameReader,
 ): Promise<OpenedView> {
   const { snapshotName, below } = splitSnapshotPath(name);
   const snapshot = await findSnapshot(repository, snapshotName, filter);
-  const reader = await openFrameReader(repository);
+  const reader = sharedReader ?? (await openFrameReader(repository));
   const whole = openSnapshotView(reader, snapshot.sealed.root);
   if (below === "") return { snapshot, view: whole, reader, below };
   const folder = await requireEntry(whole, below, snapshotName);

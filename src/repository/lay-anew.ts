@@ -121,6 +121,7 @@ async function neededBlobs(
   }
 
   async function visit(id: Uint8Array): Promise<void> {
+    signal?.throwIfAborted();
     if (!mark(id)) return;
     const tree = iterateTree(await reader.readTree(id));
     if (tree.kind === "fan") {
@@ -145,7 +146,6 @@ async function neededBlobs(
 
   try {
     for (const snapshot of snapshots) {
-      signal?.throwIfAborted();
       await visit(openSnapshot(repository, snapshot).sealed.root.tree);
     }
     return needed;
@@ -170,7 +170,7 @@ interface SparseFrame {
 
 async function findSparseFrames(
   repository: Repository,
-  { index, live, maxUnusedRatio }: LayAnewOptions,
+  { index, live, maxUnusedRatio, signal }: LayAnewOptions,
   needed: Uint8Array,
 ): Promise<SparseFrame[]> {
   const { frames } = index;
@@ -186,6 +186,7 @@ async function findSparseFrames(
       isInteresting ||= live[frame] === 1 && unneededBlobs[frame] > 0;
     }
     if (!isInteresting) continue;
+    signal?.throwIfAborted();
     const { frames: stored } = await readPackBlobs(repository, pack.name.toString("hex"), pack.sizeBytes);
     stored.forEach((packed, offset) => {
       const frame = pack.firstFrame + offset;

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { newRepository } from "../../test/support/library-repository.ts";
 import { saveTiny, type TinyContent, verifyTiny } from "../../test/support/tiny-backup.ts";
-import { HoldfastError } from "../errors.ts";
+import { HoldfastError, InterruptedError } from "../errors.ts";
 import { sha256Hex } from "../crypto/keyed-hash.ts";
 import { decodeIndex, encodeIndex, packOf } from "../format/index-object.ts";
 import { PREFIXES } from "../format/names.ts";
@@ -268,4 +268,28 @@ test("an index that says less of a pack than is in it does not make prune lose t
   });
   await repairIndex(place.repository, { onProblem: () => undefined });
   await verifyAll(place);
+});
+
+test("a prune that is told to stop has deleted nothing, or goes through", async () => {
+  for (let at = 1; ; at++) {
+    const place = await repositoryWith([0, 1, 2, 3], [3, 4], [5]);
+    forget(place, 0);
+    const before = namesOf(place, PREFIXES.pack);
+    const controller = new AbortController();
+    let calls = 0;
+    const counting = faultyStorage(place.storage, () => {
+      if (++calls === at) controller.abort(new InterruptedError("stopped"));
+      return undefined;
+    });
+    const options = { ...EVERYTHING, signal: controller.signal };
+    const ended = await prune({ ...place.repository, storage: counting }, options).catch((error: unknown) => error);
+    if (ended instanceof InterruptedError) {
+      for (const name of before) assert.ok(namesOf(place, PREFIXES.pack).includes(name), `stopped at call ${at}`);
+      assert.deepEqual(namesOf(place, PREFIXES.running), []);
+    } else {
+      assert.ok(before.some((name) => !namesOf(place, PREFIXES.pack).includes(name)));
+    }
+    await verifyAll(place);
+    if (calls < at) break;
+  }
 });

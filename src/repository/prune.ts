@@ -128,6 +128,8 @@ async function pruneNoted(repository: Repository, options: PruneOptions): Promis
   const sizes = new Map(Array.from(frames.packs, (pack) => [pack.name.toString("hex"), pack.sizeBytes]));
   const fresh = garbage.filter((pack) => !loaded.condemned.has(pack.name));
   const packsToDelete = fresh.length + loaded.condemned.size;
+  // From here on it goes through: what it does is short, and broken off it would only have to be done again.
+  options.signal?.throwIfAborted();
   if (packsToDelete > 0) step(`deleting ${packsToDelete} packs`);
   const deletion = { repository, added, knownSnapshots: new Set(snapshots), laidAnew };
   const outcome = await deletePacks(deletion, loaded.condemnedLists, fresh);
@@ -258,7 +260,6 @@ async function copyLiveFrames(
   );
   for (const { name, index, sizeBytes, liveBytes } of garbage) {
     if (liveBytes === 0) continue;
-    signal?.throwIfAborted();
     const { firstFrame, frames: count } = frames.packs[index];
     const { frames: stored } = await readPackBlobs(repository, name, sizeBytes);
     if (stored.length !== count) {
@@ -268,6 +269,7 @@ async function copyLiveFrames(
     }
     for (const [place, frame] of stored.entries()) {
       if (live[firstFrame + place] !== 1) continue;
+      signal?.throwIfAborted();
       const { offset, length, ...rest } = frame;
       const record = await storage.get(packObjectName(name), { offset, length });
       if (!checksum16(record).equals(frame.checksum)) {

@@ -38,6 +38,7 @@ export async function createRepository(storage: Storage, options: CreateOptions)
       hint: "use it as it is, or choose another place",
     });
   }
+  for (const prefix of [PREFIXES.snapshot, PREFIXES.pack]) await requireNone(storage, prefix);
   const ring = createKeyRing(randomBytes(16));
   const keyId = await storeKeyFile(storage, await encryptKeyFile(ring, options.label, options));
   const config = { id: ring.repositoryId, created: options.now.toISOString(), publicKey: ring.publicKey };
@@ -46,6 +47,16 @@ export async function createRepository(storage: Storage, options: CreateOptions)
     throw new UsageError(`somebody else has just made a repository at ${storage.location}`);
   }
   return { storage, config, ring, keyId };
+}
+
+/** A repository that has lost its `config` is not to be made into another, for which all that is in it would be garbage. */
+async function requireNone(storage: Storage, prefix: string): Promise<void> {
+  for await (const { name } of storage.list(prefix)) {
+    if (parseObjectName(name) === undefined) continue;
+    throw new UsageError(`there is no config at ${storage.location}, but there are other parts of a repository`, {
+      hint: "put a copy of its config back; a new repository needs another place",
+    });
+  }
 }
 
 /** Reads what can be read without a key. Throws `NoRepositoryError`, `NewerFormatError` or `DamagedError`. */
@@ -64,7 +75,8 @@ export async function readConfig(storage: Storage): Promise<RepositoryConfig> {
 
 export async function openRepository(storage: Storage, unlock: Unlock): Promise<Repository> {
   const config = await readConfig(storage);
-  const { ring, keyId } = "ring" in unlock ? { ring: unlock.ring, keyId: undefined } : await findRing(storage, unlock);
+  const { ring, keyId } =
+    "ring" in unlock ? { ring: unlock.ring, keyId: undefined } : await findRing(storage, unlock, config.id);
   if (!ring.repositoryId.equals(config.id)) {
     throw new DamagedError(`the key does not belong to the repository at ${storage.location}`, {
       hint: "check that key file and repository are of the same backup",
@@ -81,7 +93,11 @@ export async function openRepository(storage: Storage, unlock: Unlock): Promise<
 type Opened = { readonly ring: KeyRing; readonly keyId: string };
 
 /** Tries all key files at once, as each takes a while. */
-async function findRing(storage: Storage, unlock: Exclude<Unlock, { ring: KeyRing }>): Promise<Opened> {
+async function findRing(
+  storage: Storage,
+  unlock: Exclude<Unlock, { ring: KeyRing }>,
+  repositoryId: Buffer,
+): Promise<Opened> {
   const files = await listKeyFiles(storage);
   if (files.length === 0) {
     throw new DamagedError(`the repository at ${storage.location} has lost its key files`, {
@@ -98,8 +114,10 @@ async function findRing(storage: Storage, unlock: Exclude<Unlock, { ring: KeyRin
       return { ring, keyId: name.slice(PREFIXES.key.length) };
     }),
   );
-  const opened = tried.find((result) => result.status === "fulfilled");
-  if (opened !== undefined) return opened.value;
+  const opened = tried.flatMap((result) => (result.status === "fulfilled" ? [result.value] : []));
+  // An `init` that was broken off may have left the key of a repository that never was.
+  const own = opened.find(({ ring }) => ring.repositoryId.equals(repositoryId)) ?? opened.at(0);
+  if (own !== undefined) return own;
   const reasons = tried.flatMap((result): unknown[] => (result.status === "rejected" ? [result.reason] : []));
   const other = reasons.find((reason) => !(reason instanceof WrongPasswordError));
   if (other !== undefined && reasons.every((reason) => !(reason instanceof WrongPasswordError))) throw other;

@@ -16,9 +16,10 @@ import { test } from "node:test";
 import { createLocalStorage } from "../../src/storage/local.ts";
 import { notePruning } from "../../src/repository/running.ts";
 import { atEnd } from "../support/at-end.ts";
+import { checkoutFolder } from "../support/holdfast.ts";
 import { mountFileSystem } from "../support/file-system-image.ts";
 import { isRoot, skipUnless } from "../support/requirements.ts";
-import { runOk, type CommandResult } from "../support/run-command.ts";
+import { run, runOk, type CommandResult } from "../support/run-command.ts";
 import { workplace, type Workplace } from "./workplace.ts";
 
 function assertFails({ status, stdout, stderr }: CommandResult, exitCode: number, message: RegExp): void {
@@ -46,7 +47,8 @@ test("what is typed wrongly is said, with a hint, and ends with 1", async (t) =>
     [["forget", "--keep-within", "2w"], /--keep-within: "2w" is not a duration\n +write it like 2y5m7d3h/],
     [["backup", "--exclude-larger-than", "5GB", "."], /--exclude-larger-than: "5GB" is not a size/],
     [["check", "--read-data-subset", "6/5"], /--read-data-subset: "6\/5" is not a part/],
-    [["restore"], /missing required argument 'snapshot'/],
+    [["restore"], /missing required argument 'snapshot'\n +see "holdfast restore --help"/],
+    [["-q", "key", "remove"], /missing required argument 'id'\n +see "holdfast key remove --help"/],
     [["backup"], /nothing is named that should be saved/],
     [["backup", "--stdin", "."], /with --stdin no paths/],
   ] as const) {
@@ -64,6 +66,33 @@ test("where there is no repository, it ends with 10", async (t) => {
   assert.deepEqual(readdirSync(at.repository), []);
   const { stderr } = await at.run(["snapshots", "--json"]);
   assert.deepEqual(JSON.parse(stderr).code, 10);
+});
+
+test("a repository that has lost its config is not made into another one", async (t) => {
+  const at = workplace(t);
+  await withSnapshot(at);
+  rmSync(path.join(at.repository, "config"));
+  const before = readdirSync(at.repository, { recursive: true });
+  assertFails(await at.run(["init"]), 1, /there is no config at .*\n +put a copy of its config back/);
+  assert.deepEqual(readdirSync(at.repository, { recursive: true }), before);
+});
+
+test("an init that was broken off before the config is done again", async (t) => {
+  const at = workplace(t);
+  await at.ok(["init"]);
+  rmSync(path.join(at.repository, "config"));
+  await at.ok(["init"]);
+  await at.ok(["backup", at.source]);
+});
+
+test("help that nobody reads, or that finds no room, is no crash", async (t) => {
+  const at = workplace(t);
+  const program = path.join(checkoutFolder, "bin/holdfast");
+  const gone = await run("bash", ["-c", '"$0" --help | true; exit ${PIPESTATUS[0]}', program], { env: at.env });
+  assert.ok(gone.status === 141 || gone.status === 0, gone.stderr);
+  assert.equal(gone.stderr, "");
+  const full = await run("sh", ["-c", 'exec "$0" --help > /dev/full', program], { env: at.env });
+  assertFails(full, 1, /^Fatal: could not write to standard output: ENOSPC/);
 });
 
 test("a wrong password ends with 12", async (t) => {

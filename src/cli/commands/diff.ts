@@ -1,19 +1,20 @@
 import { diffSnapshots, type Change, type DiffStatistics, type DiffTotals } from "../../browse/diff.ts";
 import { displayPath } from "../../platform/raw-path.ts";
+import { SHORT_ID_LENGTH } from "../../repository/snapshots.ts";
 import type { Invocation } from "../command-spec.ts";
 import { openFromSettings } from "../open-repository.ts";
 import { formatBytes } from "../output/format-bytes.ts";
 import type { Output } from "../output/output.ts";
 import { reportItem } from "../report-item.ts";
-import { openNamedView } from "../snapshot-path.ts";
+import { openNamedView, type OpenedView } from "../snapshot-path.ts";
 import type { diffSpec } from "./diff.spec.ts";
 
 export async function run({ context, args, options }: Invocation<typeof diffSpec.options>): Promise<number> {
   const { output, signal } = context;
   const repository = await openFromSettings(context);
   const before = await openNamedView(repository, args[0]);
-  const after = await openNamedView(repository, args[1]);
-  output.note(`comparing snapshot ${args[0]} to ${args[1]}:`);
+  const after = await openNamedView(repository, args[1], {}, before.reader);
+  output.note(`comparing snapshot ${nameOf(before)} to ${nameOf(after)}:`);
   output.note("");
   let problems = 0;
   const statistics = await diffSnapshots(before.view, after.view, {
@@ -27,6 +28,11 @@ export async function run({ context, args, options }: Invocation<typeof diffSpec
   });
   printStatistics(output, statistics, before.snapshot.id, after.snapshot.id);
   return problems > 0 ? 1 : 0;
+}
+
+function nameOf({ snapshot, below }: OpenedView): string {
+  const id = snapshot.id.slice(0, SHORT_ID_LENGTH);
+  return below === "" ? id : `${id}:/${displayPath(below)}`;
 }
 
 function printChange(output: Output, { kind, path, before, after }: Change): void {
