@@ -63,10 +63,16 @@ export function quotaOf({ soft_quota_bytes: soft, hard_quota_bytes: hard }: Quot
   return { ...(soft !== null && { softBytes: soft }), ...(hard !== null && { hardBytes: hard }) };
 }
 
-/** As retention takes it: a bound that is not set is never reached. Undefined where there is none at all. */
+/** Of a hard quota, what is used before older snapshots make way. */
+const SOFT_PART = 0.9;
+
+/**
+ * As retention takes it. Where only the hard one is set, older snapshots make way before it is reached: else the first run
+ * that has no room would be the last. Undefined where there is none at all.
+ */
 export function fullQuota({ softBytes, hardBytes }: Partial<Quota>): Quota | undefined {
   if (softBytes === undefined && hardBytes === undefined) return undefined;
-  return { softBytes: softBytes ?? hardBytes ?? Infinity, hardBytes: hardBytes ?? Infinity };
+  return { softBytes: softBytes ?? (hardBytes ?? Infinity) * SOFT_PART, hardBytes: hardBytes ?? Infinity };
 }
 
 /** Throws `UsageError` where the bounds contradict each other. */

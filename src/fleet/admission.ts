@@ -24,7 +24,7 @@ export interface Room {
 
 export type MeasureSpace = (
   account: Account,
-) => { readonly totalBytes: number; readonly freeBytes: number } | undefined;
+) => { readonly totalBytes: number; readonly freeBytes: number; readonly disc?: string } | undefined;
 
 /**
  * How much room an account's storage has. Storage that does not tell counts as large as the account's hard quota, and as

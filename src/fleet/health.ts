@@ -140,7 +140,7 @@ async function accountStatus(
   const quota = fullQuota(account.quota);
   if (quota !== undefined && usedBytes >= quota.hardBytes)
     findings.push({ health: "alarm", text: "its quota is used up" });
-  else if (quota !== undefined && usedBytes > quota.softBytes) {
+  else if (usedBytes > (account.quota.softBytes ?? Infinity)) {
     findings.push({ health: "warning", text: "it is above its soft quota" });
   }
   return {

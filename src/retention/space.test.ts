@@ -9,6 +9,7 @@ import {
   forgetForSpace,
   orderToKeep,
   protectedByFloor,
+  sharesOfNeed,
   spaceThresholds,
   usualRunLimitBytes,
   type EarlierRun,
@@ -168,4 +169,32 @@ test("an owner over the soft quota gives up the difference", () => {
   assert.equal(bytesOverSoftQuota(70, { softBytes: 50, hardBytes: 80 }), 20);
   assert.equal(bytesOverSoftQuota(40, { softBytes: 50, hardBytes: 80 }), 0);
   assert.equal(bytesOverSoftQuota(40, undefined), 0);
+});
+
+test("of those who share a disc, whoever uses most for each host gives first, until all that give are level", () => {
+  const of = (...uses: [number, number][]) => uses.map(([usedBytes, hosts]) => ({ usedBytes, hosts }));
+  assert.deepEqual(sharesOfNeed(of([100, 1]), 30), [30]);
+  assert.deepEqual(sharesOfNeed(of([100, 1], [40, 1]), 30), [30, 0]);
+  assert.deepEqual(sharesOfNeed(of([40, 1], [100, 1]), 80), [10, 70]);
+  // Ten hosts with ten each use no more than one host with ten.
+  assert.deepEqual(sharesOfNeed(of([100, 10], [50, 1]), 30), [0, 30]);
+  assert.deepEqual(sharesOfNeed(of([100, 10], [10, 1]), 11), [10, 1]);
+  assert.deepEqual(sharesOfNeed(of([5, 1], [5, 1]), 1000), [5, 5]);
+});
+
+test("shares of a need add up to it, and nobody gives more than it uses", () => {
+  const sharer = fc.record({ usedBytes: fc.integer({ min: 0, max: 1e12 }), hosts: fc.integer({ min: 1, max: 500 }) });
+  fc.assert(
+    fc.property(
+      fc.array(sharer, { minLength: 1, maxLength: 20 }),
+      fc.integer({ min: 0, max: 1e13 }),
+      (sharers, need) => {
+        const shares = sharesOfNeed(sharers, need);
+        const total = sharers.reduce((sum, { usedBytes }) => sum + usedBytes, 0);
+        const given = shares.reduce((sum, share) => sum + share, 0);
+        assert.ok(Math.abs(given - Math.min(need, total)) <= 1 + total * 1e-9, `${given} of ${need}`);
+        for (const [place, share] of shares.entries()) assert.ok(share >= 0 && share <= sharers[place].usedBytes);
+      },
+    ),
+  );
 });

@@ -80,6 +80,32 @@ export function bytesToRelease(freeBytes: number, onTheirWayBytes: number, thres
   return soonFreeBytes < thresholds.startBelowBytes ? thresholds.stopAtBytes - soonFreeBytes : 0;
 }
 
+export interface Sharer {
+  readonly usedBytes: number;
+  /** Among which it divides what it uses. */
+  readonly hosts: number;
+}
+
+/**
+ * Divides what must be released among those who share a disc: whoever uses most for each host gives first, until all that
+ * give are level. Nobody gives more than it uses.
+ */
+export function sharesOfNeed(sharers: readonly Sharer[], neededBytes: number): number[] {
+  const byUse = sharers.toSorted((a, b) => b.usedBytes / b.hosts - a.usedBytes / a.hosts);
+  let level = 0;
+  let usedBytes = 0;
+  let hosts = 0;
+  for (const [place, sharer] of byUse.entries()) {
+    usedBytes += sharer.usedBytes;
+    hosts += sharer.hosts;
+    // What each host of those so far keeps, where only they give.
+    level = Math.max(0, (usedBytes - neededBytes) / hosts);
+    const next = byUse[place + 1];
+    if (next === undefined || level >= next.usedBytes / next.hosts) break;
+  }
+  return sharers.map((sharer) => Math.max(0, sharer.usedBytes - level * sharer.hosts));
+}
+
 export interface ForgetForSpace<S> {
   /** In the order in which they go. */
   readonly forget: readonly S[];

@@ -15,6 +15,7 @@ import { drill } from "../fleet/drill.ts";
 import { listHosts, type Host } from "../fleet/hosts.ts";
 import { DEFAULT_POLICY, floorOf, listPolicies, retentionOf, type PolicySettings } from "../fleet/policies.ts";
 import { planRetention, type Forgotten, type RetentionHost } from "../fleet/retention-plan.ts";
+import { neededOf, type RetentionRemains } from "../fleet/shared-disc.ts";
 import { createSpaceLedger } from "../fleet/space-ledger.ts";
 import { PREFIXES } from "../format/names.ts";
 import { checkRepository } from "../repository/check.ts";
@@ -23,7 +24,6 @@ import { prune } from "../repository/prune.ts";
 import type { Repository } from "../repository/repository.ts";
 import { listSnapshots } from "../repository/snapshots.ts";
 import { localCalendar } from "../retention/calendar.ts";
-import { bytesToRelease } from "../retention/space.ts";
 import { createFleetCatalogue } from "./fleet-catalogue.ts";
 import { objectsOf } from "./own-objects.ts";
 import { reconcileOwnership } from "./reconcile-ownership.ts";
@@ -109,6 +109,8 @@ export interface PlannedRetention {
   readonly forget: readonly Forgotten<{ readonly id: string; readonly host: string; readonly timeMs: number }>[];
   readonly neededBytes: number;
   readonly lackingBytes: number;
+  /** What was forgotten before, and is still to be deleted. */
+  readonly garbageBytes: number;
 }
 
 /** Which snapshots would go now. Changes nothing but the catalogue, which it brings up to date. */
@@ -122,7 +124,8 @@ export async function planAccountRetention(
   const { frames } = await loadIndex(repository, { forWriting: false, framesOnly: true });
   const ledger = createSpaceLedger(frames, snapshots);
   const room = await roomOf(database, account, measure);
-  const neededBytes = room === undefined ? 0 : bytesToRelease(room.freeBytes, ledger.garbageBytes, room.thresholds);
+  const garbageBytes = ledger.garbageBytes;
+  const neededBytes = room === undefined ? 0 : await neededOf(database, account, room, garbageBytes, measure, nowMs());
   const present = new Set(snapshots.map(({ id }) => id));
   const plan = planRetention({
     snapshots: (await listCatalogue(database, { accountId: account.id })).filter(({ id }) => present.has(id)),
@@ -132,11 +135,11 @@ export async function planAccountRetention(
     nowMs: nowMs(),
     calendar: localCalendar,
   });
-  return { ...plan, neededBytes, snapshots };
+  return { ...plan, neededBytes, garbageBytes, snapshots };
 }
 
 function overAccountQuota({ quota }: Account, liveBytes: number): number {
-  return quota.softBytes === undefined ? 0 : Math.max(0, liveBytes - quota.softBytes);
+  return Math.max(0, liveBytes - (fullQuota(quota)?.softBytes ?? Infinity));
 }
 
 async function retentionHosts(database: Database, account: Account): Promise<RetentionHost[]> {
@@ -168,11 +171,22 @@ async function retain(context: JobContext, account: Account, repository: Reposit
   }
   const pruned = await pruneAccount(context, account, repository, plan.neededBytes > 0);
   const lacking = plan.lackingBytes > 0;
+  const released = plan.forget.reduce((sum, { releasedBytes }) => sum + releasedBytes, plan.garbageBytes);
+  const remains: RetentionRemains = {
+    onTheirWayBytes: Math.max(0, released - pruned.freedBytes),
+    lackingBytes: plan.lackingBytes,
+  };
   return {
     state: lacking ? "failed" : "succeeded",
-    detail: { forgotten: countReasons(plan.forget), snapshots: forgotten, neededBytes: plan.neededBytes, ...pruned },
+    detail: {
+      forgotten: countReasons(plan.forget),
+      snapshots: forgotten,
+      neededBytes: plan.neededBytes,
+      ...pruned,
+      ...remains,
+    },
     error: lacking
-      ? `${Math.ceil(plan.lackingBytes)} bytes more are needed, but every snapshot that is left is protected by the floor: add space`
+      ? `${Math.ceil(plan.lackingBytes)} bytes more are needed, but every snapshot that is left is protected by the floor: add space, or lower the floor (holdfast policy edit NAME --floor-days N)`
       : undefined,
   };
 }
