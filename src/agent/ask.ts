@@ -2,7 +2,7 @@
 import { readFileSync } from "node:fs";
 import { ConnectionError, ProtocolError } from "../errors.ts";
 import { ASK_EVERY_MS } from "../fleet/next-run.ts";
-import { dueMs, parseSchedule } from "../fleet/schedule.ts";
+import { nextPlaceMs, parseSchedule } from "../fleet/schedule.ts";
 import { writeFileDurably } from "../fleet/write-file.ts";
 import { malformed } from "../wire/bytes.ts";
 import { openConnection } from "../wire/connection.ts";
@@ -79,7 +79,7 @@ function dueByItself({ settings }: Agent, folder: string, nowMs: number): Pick<D
   const schedule = parseSchedule(settings.policy.schedule);
   const savedMs = last?.savedMs;
   // A clock that was set back must not make it wait for what was the future.
-  const nextRunMs = savedMs === undefined || savedMs > nowMs ? nowMs : dueMs(schedule, settings.host, savedMs);
+  const nextRunMs = savedMs === undefined || savedMs > nowMs ? nowMs : nextPlaceMs(schedule, settings.host, savedMs);
   return { isDue: nextRunMs <= nowMs, nextRunMs, wanted: false };
 }
 

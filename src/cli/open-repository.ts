@@ -3,8 +3,10 @@ import { readFile } from "node:fs/promises";
 import { messageOf, UsageError } from "../errors.ts";
 import { openRepository, readConfig, type Repository, type Unlock } from "../repository/repository.ts";
 import { openStorage } from "../storage/open.ts";
+import { readOnlyStorage } from "../storage/read-only.ts";
 import { closeAtEnd } from "./at-end.ts";
 import type { Context } from "./context.ts";
+import { dataFolderOf } from "./data-option.ts";
 import { paceOf } from "./pace.ts";
 import { readPassword } from "./password.ts";
 import { programVersion } from "./program-version.ts";
@@ -37,6 +39,9 @@ export async function openFromSettings(context: Context, inputIsTaken = false): 
 /** Before the folder of an agent: the repository as this host's server shows it. */
 export const AGENT_REPOSITORY = "agent:";
 
+/** Before the name of an account of a server on this machine: all of its hosts, for who has its key, and only to read. */
+export const ACCOUNT_REPOSITORY = "account:";
+
 export async function openFromOptions(
   context: Context,
   options: RepositoryOptions,
@@ -45,8 +50,24 @@ export async function openFromOptions(
   if (options.repo?.startsWith(AGENT_REPOSITORY) === true) {
     return openThroughAgent(context, options.repo.slice(AGENT_REPOSITORY.length));
   }
+  if (options.repo?.startsWith(ACCOUNT_REPOSITORY) === true) {
+    return openAccount(context, options, options.repo.slice(ACCOUNT_REPOSITORY.length), inputIsTaken);
+  }
   const storage = await openStorage(requireRepository(options), { pace: paceOf(context) });
   // Before a password is asked for: it may be the wrong place.
+  await readConfig(storage);
+  return openRepository(storage, await readUnlock(context, options, inputIsTaken));
+}
+
+async function openAccount(
+  context: Context,
+  options: RepositoryOptions,
+  name: string,
+  inputIsTaken: boolean,
+): Promise<Repository> {
+  const { storageOfAccount } = await import("../fleet/accounts.ts");
+  const data = dataFolderOf({ data: process.env.HOLDFAST_DATA });
+  const storage = readOnlyStorage(await openStorage(storageOfAccount(data, name), { pace: paceOf(context) }));
   await readConfig(storage);
   return openRepository(storage, await readUnlock(context, options, inputIsTaken));
 }

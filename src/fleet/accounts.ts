@@ -1,5 +1,6 @@
 /** Accounts: hosts that belong together, with one repository and one key ring. */
 import { existsSync, readFileSync, statfsSync, statSync } from "node:fs";
+import { z } from "zod";
 import { decodeKeyRing, encodeKeyRing, toWriteOnly, type KeyRing } from "../crypto/key-ring.ts";
 import { DamagedError, errnoOf, messageOf, UsageError } from "../errors.ts";
 import { createRepository, openRepository, type Repository } from "../repository/repository.ts";
@@ -164,6 +165,27 @@ export function keepKeyRing(
     dataFile.account(dataFolder, name),
     `${JSON.stringify({ name, storageUrl, keyMode }, undefined, 2)}\n`,
   );
+}
+
+const keptAccount = z.object({ storageUrl: z.string() });
+
+/** Where an account's repository is, from the data folder alone. Throws `UsageError` where there is no such account. */
+export function storageOfAccount(dataFolder: string, name: string): string {
+  const file = dataFile.account(dataFolder, checkName("account", name));
+  try {
+    return keptAccount.parse(JSON.parse(readFileSync(file, "utf8"))).storageUrl;
+  } catch (cause) {
+    if (errnoOf(cause) === "ENOENT") {
+      throw new UsageError(`no server of this machine has an account "${name}" in ${dataFolder}`, {
+        hint: 'see "holdfast account list"; HOLDFAST_DATA names another data folder',
+        cause,
+      });
+    }
+    if (errnoOf(cause) === "EACCES") {
+      throw new UsageError(`you may not read ${file}`, { hint: "run this as root or as the server's user", cause });
+    }
+    throw new DamagedError(`${file} does not say where the repository is`, { cause });
+  }
 }
 
 export async function recordAccount(database: Database, account: Omit<Account, "id">): Promise<Account> {

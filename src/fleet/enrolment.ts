@@ -89,7 +89,7 @@ export function keyRingFor(
   const ring = readKeyRing(dataFolder, account);
   if (keyMode === "full" && ring.privateKey === undefined) {
     throw new UsageError(`the server does not have the key that the host "${name}" would need to read`, {
-      hint: `make it a write-only host, or give it the full key ring yourself`,
+      hint: `make it a write-only one: holdfast host edit ${name} --key-mode write-only`,
     });
   }
   return encodeKeyRing(keyMode === "full" ? ring : toWriteOnly(ring), { label: name }).toString("utf8");

@@ -7,7 +7,7 @@ import type { RunTable } from "./database/schema.ts";
 import { listHosts, type Host } from "./hosts.ts";
 import { DEFAULT_POLICY, listPolicies } from "./policies.ts";
 import { firstPullMs } from "./pull-schedule.ts";
-import { dueMs, parseSchedule, silentFromMs } from "./schedule.ts";
+import { nextPlaceMs, parseSchedule, silentFromMs } from "./schedule.ts";
 
 export type Health = "ok" | "warning" | "alarm";
 
@@ -235,7 +235,7 @@ async function hostStates(
         host.state === "active"
           ? saved === undefined
             ? firstRunMs(host)
-            : dueMs(schedule, host.name, sinceMs)
+            : nextPlaceMs(schedule, host.name, sinceMs)
           : undefined,
       provenMs: drill?.succeededMs,
       usedBytes: host.usedBytes,

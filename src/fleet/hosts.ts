@@ -88,7 +88,8 @@ export interface NewHost {
   readonly name: string;
   readonly account: string;
   readonly policy: string;
-  readonly keyMode: Host["keyMode"];
+  /** Undefined: `full`, where the server has the key for that. */
+  readonly keyMode?: Host["keyMode"] | undefined;
   readonly quota: Partial<Quota>;
   /** For a host that the server pulls from: it counts at once. */
   readonly pull?: PullSettings | undefined;
@@ -98,6 +99,11 @@ export async function addHost(database: Database, wanted: NewHost, nowMs: number
   checkName("host", wanted.name);
   checkQuota(wanted.quota);
   const account = await findAccount(database, wanted.account);
+  if (wanted.keyMode === "full" && account.keyMode === "owner" && wanted.pull === undefined) {
+    throw new UsageError(`the server does not have the key with which "${wanted.name}" could read`, {
+      hint: `hosts of the account "${account.name}" are write-only; its owner restores with the recovery key`,
+    });
+  }
   const policy = await findPolicy(database, wanted.policy);
   const taken = await database.selectFrom("hosts").select("id").where("name", "=", wanted.name).executeTakeFirst();
   if (taken !== undefined) {
@@ -114,7 +120,7 @@ export async function addHost(database: Database, wanted: NewHost, nowMs: number
         account_id: account.id,
         policy_id: policy.id,
         state: pull === undefined ? "new" : "active",
-        key_mode: wanted.keyMode,
+        key_mode: wanted.keyMode ?? (account.keyMode === "owner" ? "write-only" : "full"),
         soft_quota_bytes: wanted.quota.softBytes ?? null,
         hard_quota_bytes: wanted.quota.hardBytes ?? null,
         created_ms: nowMs,

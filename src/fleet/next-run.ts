@@ -3,7 +3,7 @@ import type { Database } from "./database/open.ts";
 import type { Host } from "./hosts.ts";
 import { findPolicy } from "./policies.ts";
 import { isRunWanted } from "./runs.ts";
-import { dueMs, nextDueMs, parseSchedule, type Schedule } from "./schedule.ts";
+import { nextPlaceMs, nextDueMs, parseSchedule, type Schedule } from "./schedule.ts";
 
 /** How often agents ask whether they shall save. */
 export const ASK_EVERY_MS = 15 * 60_000;
@@ -38,7 +38,7 @@ export async function nextRunOf(database: Database, host: Host, nowMs: number): 
     .executeTakeFirst();
   // The server ends each run that is not under way any more.
   if (attempt?.state === "running") return { nextRunMs: nowMs + ASK_EVERY_MS, wanted: false };
-  const due = latest === undefined ? host.createdMs : dueMs(schedule, host.name, latest.time_ms);
+  const due = latest === undefined ? host.createdMs : nextPlaceMs(schedule, host.name, latest.time_ms);
   const isLater = attempt !== undefined && attempt.started_ms > (latest?.time_ms ?? -Infinity);
   const retryMs = isLater ? (attempt.ended_ms ?? attempt.started_ms) + retryAfterMs(schedule, attempt.started_ms) : due;
   return { nextRunMs: Math.max(due, retryMs), wanted: false };

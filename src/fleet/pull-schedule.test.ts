@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { nextPullMs, type PullHistory } from "./pull-schedule.ts";
-import { dueMs, parseSchedule } from "./schedule.ts";
+import { nextPlaceMs, parseSchedule } from "./schedule.ts";
 
 const MINUTE_MS = 60_000;
 const HOUR_MS = 60 * MINUTE_MS;
@@ -19,7 +19,7 @@ test("a new host is pulled from as soon as its key can be installed, and then as
   assert.equal(nextPullMs(base), base.createdMs + 10 * MINUTE_MS);
   const lastSnapshotMs = 2000 * HOUR_MS;
   const saved = { ...base, lastSnapshotMs, lastEndMs: lastSnapshotMs + MINUTE_MS };
-  assert.equal(nextPullMs(saved), dueMs(schedule, "web1", lastSnapshotMs));
+  assert.equal(nextPullMs(saved), nextPlaceMs(schedule, "web1", lastSnapshotMs));
   assert.notEqual(nextPullMs(saved), nextPullMs({ ...saved, host: "web2" }));
 });
 
@@ -33,7 +33,7 @@ test("a failed pull is tried again after 10, 20, 40 minutes and so on, but at le
 
 test("a failure by hand before a pull is due does not bring it forward", () => {
   const lastSnapshotMs = 2000 * HOUR_MS;
-  const due = dueMs(schedule, "web1", lastSnapshotMs);
+  const due = nextPlaceMs(schedule, "web1", lastSnapshotMs);
   const lastEndMs = due - 30 * MINUTE_MS;
   assert.equal(nextPullMs({ ...base, lastSnapshotMs, failures: 1, lastEndMs }), due);
 });

@@ -1,5 +1,5 @@
 /** When the server pulls from a host. Pure: the clock is passed in. */
-import { dueMs, nextDueMs, type Schedule } from "./schedule.ts";
+import { nextPlaceMs, nextDueMs, type Schedule } from "./schedule.ts";
 
 export interface PullHistory {
   readonly host: string;
@@ -25,7 +25,7 @@ export function firstPullMs(createdMs: number): number {
  * After a failure it is tried again in 10, 20, 40 … minutes, but no more rarely than the schedule says.
  */
 export function nextPullMs({ host, schedule, createdMs, lastSnapshotMs, failures, lastEndMs }: PullHistory): number {
-  const due = lastSnapshotMs === undefined ? firstPullMs(createdMs) : dueMs(schedule, host, lastSnapshotMs);
+  const due = lastSnapshotMs === undefined ? firstPullMs(createdMs) : nextPlaceMs(schedule, host, lastSnapshotMs);
   if (failures === 0 || lastEndMs === undefined) return due;
   const retryMs = FIRST_RETRY_MS * 2 ** Math.min(failures - 1, 20);
   return Math.max(due, Math.min(lastEndMs + retryMs, nextDueMs(schedule, lastEndMs)));

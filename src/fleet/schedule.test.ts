@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { UsageError } from "../errors.ts";
-import { dueMs, jitterMs, nextDueMs, parseSchedule, silentFromMs } from "./schedule.ts";
+import { nextPlaceMs, jitterMs, nextDueMs, parseSchedule, silentFromMs } from "./schedule.ts";
 
 const HOUR_MS = 3_600_000;
 const at = (text: string) => new Date(text).getTime();
@@ -40,30 +40,30 @@ test("hosts begin at different moments, each always at its own, and none more th
 
 test("what counts in days is due at night, each host at its own time, and a run by hand shifts nothing", () => {
   const daily = parseSchedule("daily");
-  const due = dueMs(daily, "web", at("2026-11-20T07:00:00"));
+  const due = nextPlaceMs(daily, "web", at("2026-11-20T07:00:00"));
   assert.ok(due >= at("2026-11-21T00:00:00") && due < at("2026-11-21T06:00:00"), new Date(due).toISOString());
-  assert.equal(dueMs(daily, "web", at("2026-11-20T15:30:00")), due);
-  assert.equal(dueMs(daily, "web", due + 60_000), due + 24 * HOUR_MS);
-  assert.notEqual(dueMs(daily, "db", at("2026-11-20T07:00:00")), due);
-  const weekly = dueMs(parseSchedule("weekly"), "web", at("2026-11-20T07:00:00"));
+  assert.equal(nextPlaceMs(daily, "web", at("2026-11-20T15:30:00")), due);
+  assert.equal(nextPlaceMs(daily, "web", due + 60_000), due + 24 * HOUR_MS);
+  assert.notEqual(nextPlaceMs(daily, "db", at("2026-11-20T07:00:00")), due);
+  const weekly = nextPlaceMs(parseSchedule("weekly"), "web", at("2026-11-20T07:00:00"));
   assert.equal(new Date(weekly).getDay(), 0);
 });
 
 test("what counts in hours has its places in the interval, and none sooner than a quarter of it", () => {
   const schedule = parseSchedule("every 4h");
   for (const host of ["a", "b", "c"]) {
-    const first = dueMs(schedule, host, 0);
+    const first = nextPlaceMs(schedule, host, 0);
     assert.ok(first >= HOUR_MS && first <= 5 * HOUR_MS);
-    assert.equal(dueMs(schedule, host, first), first + 4 * HOUR_MS);
-    assert.equal(dueMs(schedule, host, first - HOUR_MS), first);
-    assert.equal(dueMs(schedule, host, first - HOUR_MS + 10), first + 4 * HOUR_MS);
+    assert.equal(nextPlaceMs(schedule, host, first), first + 4 * HOUR_MS);
+    assert.equal(nextPlaceMs(schedule, host, first - HOUR_MS), first);
+    assert.equal(nextPlaceMs(schedule, host, first - HOUR_MS + 10), first + 4 * HOUR_MS);
   }
 });
 
 test("every three days is due on one day of three", () => {
   const schedule = parseSchedule("every 3d");
-  const first = dueMs(schedule, "web", at("2026-11-20T07:00:00"));
-  assert.equal(dueMs(schedule, "web", first), first + 72 * HOUR_MS);
+  const first = nextPlaceMs(schedule, "web", at("2026-11-20T07:00:00"));
+  assert.equal(nextPlaceMs(schedule, "web", first), first + 72 * HOUR_MS);
 });
 
 test("a daily host is silent after a day and a half, an hourly one after two hours", () => {

@@ -59,7 +59,7 @@ const NIGHT_HOURS = 6;
  * have places on the clock, other ones for each host and always the same for one, so that a run by hand shifts nothing:
  * the next place that is at least a quarter of the interval after the last snapshot.
  */
-export function dueMs(schedule: Schedule, host: string, lastMs: number): number {
+export function nextPlaceMs(schedule: Schedule, host: string, lastMs: number): number {
   if (schedule.kind === "cron") return nextDueMs(schedule, lastMs) + jitterMs(schedule, host, lastMs);
   const { intervalMs } = schedule;
   const earliestMs = lastMs + intervalMs / 4;
