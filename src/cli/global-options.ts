@@ -3,7 +3,7 @@ import { rate } from "./option-values.ts";
 
 /** Options that every command takes, before or after its name. */
 export const globalOptions = {
-  repo: text("-r, --repo <repository>", "repository: a folder, or sftp:user@host:/folder", {
+  repo: text("-r, --repo <repository>", "repository: a folder, sftp:user@host:/folder, or account:NAME on a server", {
     environment: "HOLDFAST_REPOSITORY",
     completes: "folder",
   }),

@@ -39,7 +39,10 @@ export async function openFromSettings(context: Context, inputIsTaken = false): 
 /** Before the folder of an agent: the repository as this host's server shows it. */
 export const AGENT_REPOSITORY = "agent:";
 
-/** Before the name of an account of a server on this machine: all of its hosts, for who has its key, and only to read. */
+/**
+ * Before the name of an account of a server on this machine: all of its hosts, only to read. With the key that the server
+ * has, or where that cannot read with the owner's.
+ */
 export const ACCOUNT_REPOSITORY = "account:";
 
 export async function openFromOptions(
@@ -65,11 +68,18 @@ async function openAccount(
   name: string,
   inputIsTaken: boolean,
 ): Promise<Repository> {
-  const { storageOfAccount } = await import("../fleet/accounts.ts");
+  const { readKeyRing, storageOfAccount } = await import("../fleet/accounts.ts");
   const data = dataFolderOf({ data: process.env.HOLDFAST_DATA });
   const storage = readOnlyStorage(await openStorage(storageOfAccount(data, name), { pace: paceOf(context) }));
   await readConfig(storage);
-  return openRepository(storage, await readUnlock(context, options, inputIsTaken));
+  if (options.identityFile !== undefined) {
+    return openRepository(storage, await readUnlock(context, options, inputIsTaken));
+  }
+  const ring = readKeyRing(data, name);
+  if (ring.privateKey !== undefined) return openRepository(storage, { ring });
+  throw new UsageError(`the server cannot read what the account "${name}" keeps: only its owner can`, {
+    hint: "give the recovery key: --identity-file FILE",
+  });
 }
 
 async function openThroughAgent({ signal, settings }: Context, folder: string): Promise<Repository> {

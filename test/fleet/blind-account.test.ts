@@ -61,6 +61,8 @@ test("the owner lists and restores every host of the account with the recovery k
     (await holdfast(["-r", "account:customer", "--identity-file", ring, "snapshots"], { env })).status,
     0,
   );
+  const keyless = await holdfast(["-r", "account:customer", "snapshots"], { env });
+  assert.match(keyless.stderr, /only its owner can[^]*--identity-file/);
   const unknown = await holdfast(["-r", "account:nobody", "--identity-file", keyFile, "snapshots"], { env });
   assert.match(unknown.stderr, /no server of this machine has an account "nobody"/);
 });
