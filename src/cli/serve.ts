@@ -1,9 +1,12 @@
 /**
  * `holdfast serve --host NAME`: what sshd runs for a host's key. It hands the connection on to the server's socket, says
  * whose it is, and decides nothing. There is one for each connected host, so it is a program of its own that loads
- * nothing else.
+ * nothing else. Where the host has come with a stock rsync, `serve-rsync.ts` answers it, in a process with more memory.
  */
+import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { connect } from "node:net";
+import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { socketAddress } from "../platform/socket-address.ts";
 
@@ -27,6 +30,13 @@ const { host, socket: socketPath } = values;
 if (host === undefined) fail("serve needs --host NAME; it is run by sshd, for a host's key");
 
 const asked = process.env.SSH_ORIGINAL_COMMAND;
+if (asked?.startsWith("rsync --server ") === true) {
+  const program = fileURLToPath(new URL("./serve-rsync.ts", import.meta.url));
+  const child = spawn(process.execPath, [program, socketPath, host], { stdio: "inherit" });
+  for (const signal of ["SIGUSR1", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => child.kill("SIGTERM"));
+  const [code] = (await once(child, "exit")) as [number | null];
+  process.exit(code ?? 1);
+}
 if (asked !== WIRE_COMMAND) {
   const shown = asked === undefined ? "a shell" : JSON.stringify(asked.slice(0, 200));
   fail(`this key is for Holdfast's agent alone; it does not give ${shown}`);

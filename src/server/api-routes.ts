@@ -32,7 +32,14 @@ import {
 } from "../fleet/policies.ts";
 import { acceptGrowth, findRun, listRuns, readRunLog, takeBackRun, wantRun, type Run } from "../fleet/runs.ts";
 import type { Repository } from "../repository/repository.ts";
-import { changePull, keepPullPolicy, preparePull, pullInstallation, testPull } from "./pulls/administer.ts";
+import {
+  addPushingHost,
+  changePull,
+  keepPullPolicy,
+  preparePull,
+  pullInstallation,
+  testPull,
+} from "./pulls/administer.ts";
 import { listMaintenance, planAccountRetention, type MaintenanceJob } from "./maintenance-jobs.ts";
 
 export interface ApiContext {
@@ -127,7 +134,9 @@ const newHost = z.strictObject({
   account: z.string().default("default"),
   policy: z.string().optional(),
   pull: newPull.optional(),
-  keyMode: keyMode.default("full"),
+  /** Of one that comes with a stock rsync: its public key. */
+  sshKey: z.string().max(4096).optional(),
+  keyMode: keyMode.optional(),
   quota: quota.default({}),
 });
 const hostChange = z.strictObject({
@@ -181,6 +190,8 @@ const HOSTS: readonly AnyRoute[] = [
       const host = await addHost(database, { ...body, policy, pull }, nowMs());
       return { host, installation: await pullInstallation(context, host.name) };
     }
+    if (body.sshKey !== undefined)
+      return { host: await addPushingHost(context, { ...body, sshKey: body.sshKey }, nowMs()) };
     const host = await addHost(
       database,
       { ...body, policy: body.policy ?? DEFAULT_POLICY_NAME, pull: undefined },

@@ -1,4 +1,5 @@
 /** What the command line says of hosts that the server pulls from. */
+import { existsSync, readFileSync } from "node:fs";
 import path from "node:path";
 import { UsageError } from "../../errors.ts";
 import type { PullInstallation } from "../../server/pulls/installation.ts";
@@ -88,6 +89,20 @@ export function tellInstallation(output: Output, host: string, installation: Pul
   output.note("");
   output.note(`  holdfast host test ${host}`);
   output.note(`  holdfast host run ${host}`);
+}
+
+/** A key as it was given, or what a file of that name holds. */
+export function publicKeyOf(given: string): string {
+  return existsSync(given) ? readFileSync(given, "utf8").trim() : given;
+}
+
+/** What a host does that comes with a stock rsync. */
+export function tellPush(output: Output, host: string): void {
+  output.note(`added the host ${host}; with its key it can save itself, and fetch what it has saved:`);
+  output.note("");
+  output.note("  rsync -aHAX --numeric-ids --exclude=/proc --exclude=/sys / USER@SERVER:");
+  output.note("  rsync USER@SERVER:");
+  output.note("  rsync -aHAX USER@SERVER:latest/etc/ ./etc/");
 }
 
 const NOT_AS_IT_SHOULD_BE = 3;

@@ -1,4 +1,4 @@
-import { flag, list, text, value, valueOr, type CommandSpec } from "../command-spec.ts";
+import { flag, list, text, value, type CommandSpec } from "../command-spec.ts";
 import { oneOf, portNumber, wholeNumber } from "../option-values.ts";
 import { dataOption } from "../data-option.ts";
 import { quotaOptions } from "./fleet-options.ts";
@@ -36,20 +36,24 @@ export const hostAddSpec = {
     policy: text("--policy <name>", "policy that it follows (default: default; with --pull: pull, every 4 hours)"),
     pull: text("--pull <user@host>", "login there with which the server pulls; it needs only rsync and sshd"),
     ...pullOptions,
-    keyMode: valueOr(
-      "full",
+    rsyncKey: text("--rsync-key <key>", "public SSH key (or file of it) of a host that pushes with a stock rsync", {
+      completes: "file",
+    }),
+    keyMode: value(
       "--key-mode <mode>",
-      "full, or write-only: it can store but never read",
+      "full, or write-only: it can store but never read (default: full, where the server has the key)",
       oneOf(KEY_MODES),
-      {
-        completes: KEY_MODES,
-      },
+      { completes: KEY_MODES },
     ),
     ...quotaOptions,
   },
   examples: [
     { command: "holdfast host add web1", does: "prints the token" },
     { command: "holdfast host add web1 --pull root@web1.example.com", does: "for one that shall have no agent" },
+    {
+      command: "holdfast host add web1 --rsync-key web1.pub",
+      does: "for one that pushes: rsync -aHAX / holdfast@server:",
+    },
     { command: "holdfast host add web2 --key-mode write-only --quota 500G", does: "for one that is not to be trusted" },
   ],
 } satisfies CommandSpec;

@@ -11,7 +11,7 @@ import type { PullInstallation } from "../../server/pulls/installation.ts";
 import { formatTable } from "../output/table.ts";
 import { serverOf } from "../server-access.ts";
 import { changedQuota, only } from "./fleet-options.ts";
-import { changedPull, tellInstallation, wantedPull } from "./host-pull.ts";
+import { changedPull, publicKeyOf, tellInstallation, tellPush, wantedPull } from "./host-pull.ts";
 import type {
   hostAddSpec,
   hostApproveSpec,
@@ -27,9 +27,11 @@ export const add = {
   async run({ context: { output }, args, options }: Invocation<typeof hostAddSpec.options>): Promise<number> {
     const { account, policy, keyMode } = options;
     const pull = wantedPull(options);
-    const body = { name: only(args, "host"), account, policy, keyMode, quota: changedQuota({}, options), pull };
+    const sshKey = options.rsyncKey === undefined ? undefined : publicKeyOf(options.rsyncKey);
+    const body = { name: only(args, "host"), account, policy, keyMode, quota: changedQuota({}, options), pull, sshKey };
     const { host, token, installation } = await serverOf(options).call<AddedHost>("POST", "/v1/hosts", body);
     if (output.json) output.jsonLine({ host, token, installation });
+    else if (sshKey !== undefined) tellPush(output, host.name);
     else if (installation !== undefined) {
       output.note(`added the host ${host.name}, from which the server pulls as ${installation.login}`);
       tellInstallation(output, host.name, installation);

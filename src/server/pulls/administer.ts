@@ -1,11 +1,12 @@
 /** What administrators do with hosts that the server pulls from. */
 import { UsageError } from "../../errors.ts";
 import type { Database } from "../../fleet/database/open.ts";
-import { findHost, type Host } from "../../fleet/hosts.ts";
-import { DEFAULT_POLICY, findPolicy, listPolicies, savePolicy } from "../../fleet/policies.ts";
+import { addHost, findHost, offerKeys, removeHost, type Host, type NewHost } from "../../fleet/hosts.ts";
+import { parseSshKey } from "../../fleet/authorized-keys.ts";
+import { DEFAULT_POLICY, DEFAULT_POLICY_NAME, findPolicy, listPolicies, savePolicy } from "../../fleet/policies.ts";
 import { savePull, type PullSettings } from "../../fleet/pulls.ts";
 import { installationOf, type PullInstallation } from "./installation.ts";
-import { keepPullKeys } from "./pull-files.ts";
+import { keepPullKeys, keepSigningKey } from "./pull-files.ts";
 import { pathsOfPolicy } from "./pull-paths.ts";
 import { parseLogin, seeHostKeys } from "./pull-ssh.ts";
 import { testHost, type PullTest } from "./test-host.ts";
@@ -98,4 +99,26 @@ export async function testPull({ database, dataFolder }: Administration, name: s
     await database.updateTable("pulls").set({ form: test.form }).where("host_id", "=", id).execute();
   }
   return test;
+}
+
+/** Adds a host that comes by itself, with a stock rsync and this SSH key. The server signs its snapshots. */
+export async function addPushingHost(
+  { database, dataFolder }: Administration,
+  wanted: Omit<NewHost, "policy" | "pull"> & { readonly policy?: string | undefined; readonly sshKey: string },
+  nowMs: number,
+): Promise<Host> {
+  const sshKey = parseSshKey(wanted.sshKey);
+  const { name } = await addHost(
+    database,
+    { ...wanted, policy: wanted.policy ?? DEFAULT_POLICY_NAME, pull: undefined },
+    nowMs,
+  );
+  const signingKey = keepSigningKey(dataFolder, name).publicKey.toString("base64");
+  try {
+    await offerKeys(database, name, { signingKey, sshKey });
+  } catch (error) {
+    await removeHost(database, name);
+    throw error;
+  }
+  return findHost(database, name);
 }
