@@ -175,7 +175,8 @@ function readText(file: string): string {
     if (errnoOf(cause) === "EACCES") {
       throw new UsageError(`you may not read ${file}`, { hint: "run this as root", cause });
     }
-    throw new UsageError(`this host is not set up: ${messageOf(cause)}`, {
+    const why = errnoOf(cause) === "ENOENT" ? `there is no ${file}` : messageOf(cause);
+    throw new UsageError(`this host is not set up: ${why}`, {
       hint: 'run "holdfast agent setup USER@SERVER" first',
       cause,
     });

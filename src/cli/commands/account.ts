@@ -59,7 +59,8 @@ export const edit = {
     const server = serverOf(options);
     const path = apiPath(["accounts", only(args, "account")]);
     const quota = changedQuota((await server.call<Account>("GET", path)).quota, options);
-    if (quota === undefined) throw new UsageError("nothing is named that should change");
+    if (quota === undefined)
+      throw new UsageError("nothing is named that should change", { hint: "give --quota or --soft-quota" });
     const account = await server.call<Account>("PATCH", path, { quota });
     if (output.json) output.jsonLine(account);
     output.note(`changed the account ${account.name}`);

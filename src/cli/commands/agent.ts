@@ -40,7 +40,7 @@ import type {
   agentSnapshotsSpec,
   agentStatusSpec,
 } from "./agent.spec.ts";
-import { only } from "./fleet-options.ts";
+import { only, plural } from "./fleet-options.ts";
 import { run as runRestore } from "./restore.ts";
 import { PROGRAM_FILE } from "./server.ts";
 import { serverOf } from "../server-access.ts";
@@ -262,7 +262,7 @@ function summarize({ output }: Context, result: AgentRunResult, elapsedMs: numbe
       total_duration: elapsedMs / 1000,
     });
   }
-  output.note(`snapshot ${snapshotId.slice(0, 8)} saved: ${totalFiles} files, ${formatBytes(totalBytes)}`);
+  output.note(`snapshot ${snapshotId.slice(0, 8)} saved: ${plural(totalFiles, "file")}, ${formatBytes(totalBytes)}`);
   output.note(
     `${files.new} new, ${files.changed} changed; sent ${formatBytes(sentBytes)} in ${formatDuration(elapsedMs)}`,
   );

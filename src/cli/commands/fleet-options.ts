@@ -32,6 +32,11 @@ export function only(args: readonly string[], what: string): string {
   throw new UsageError(args.length === 0 ? `no ${what} is named` : `only one ${what} can be named`);
 }
 
+/** `1 host`, `2 hosts`. */
+export function plural(count: number, what: string): string {
+  return `${count} ${what}${count === 1 ? "" : "s"}`;
+}
+
 export function timeOr(timeMs: number | null | undefined, otherwise: string): string {
   return timeMs === null || timeMs === undefined ? otherwise : formatTime(timeMs);
 }

@@ -9,8 +9,8 @@ import { formatTime } from "../output/format-time.ts";
 import type { Output } from "../output/output.ts";
 import type { PullInstallation } from "../../server/pulls/installation.ts";
 import { formatTable } from "../output/table.ts";
-import { serverOf } from "../server-access.ts";
-import { changedQuota, only } from "./fleet-options.ts";
+import { serverLogin, serverOf } from "../server-access.ts";
+import { changedQuota, only, plural } from "./fleet-options.ts";
 import { changedPull, publicKeyOf, tellInstallation, tellPush, wantedPull } from "./host-pull.ts";
 import type {
   hostAddSpec,
@@ -37,7 +37,7 @@ export const add = {
       tellInstallation(output, host.name, installation);
     } else {
       output.note(`added the host ${host.name}`);
-      tellToken(output, host.name, token);
+      tellToken(output, serverLogin(options), host.name, token);
     }
     return 0;
   },
@@ -50,17 +50,17 @@ interface AddedHost {
   readonly installation?: PullInstallation;
 }
 
-function tellToken(output: Output, host: string, token: string): void {
-  output.note("Within a day, on the host:");
+function tellToken(output: Output, login: string, host: string, token: string): void {
+  output.note(`Within a day, on the host (which may know this server by another name):`);
   output.note("");
-  output.note(`  holdfast agent setup USER@SERVER --name ${host} --token ${token}`);
+  output.note(`  holdfast agent setup ${login} --name ${host} --token ${token}`);
 }
 
 export const list = {
   async run({ context: { output }, options }: Invocation<typeof hostListSpec.options>): Promise<number> {
     const hosts = await serverOf(options).call<Host[]>("GET", "/v1/hosts");
     if (output.json) output.jsonLine(hosts);
-    else for (const line of formatTable(COLUMNS, hosts, `${hosts.length} hosts`)) output.line(line);
+    else for (const line of formatTable(COLUMNS, hosts, plural(hosts.length, "host"))) output.line(line);
     return 0;
   },
 };
@@ -165,7 +165,7 @@ export const token = {
     const name = only(args, "host");
     const answer = await serverOf(options).call<{ token: string }>("POST", apiPath(["hosts", name, "token"]));
     if (output.json) output.jsonLine(answer);
-    else tellToken(output, name, answer.token);
+    else tellToken(output, serverLogin(options), name, answer.token);
     return 0;
   },
 };

@@ -1,4 +1,5 @@
 import type { Policy, PolicySettings, RetentionSettings } from "../../fleet/policies.ts";
+import { parseSchedule } from "../../fleet/schedule.ts";
 import { UsageError } from "../../errors.ts";
 import { apiPath } from "../../server/api-client.ts";
 import type { Invocation, OptionValues } from "../command-spec.ts";
@@ -23,7 +24,8 @@ export const add = {
 export const edit = {
   async run({ context: { output }, args, options }: Invocation<typeof policyEditSpec.options>): Promise<number> {
     const settings = settingsOf(options);
-    if (Object.keys(settings).length === 0) throw new UsageError("nothing is named that should change");
+    if (Object.keys(settings).length === 0)
+      throw new UsageError("nothing is named that should change", { hint: 'see "holdfast policy edit --help"' });
     const policy = await serverOf(options).call<Policy>("PATCH", apiPath(["policies", only(args, "policy")]), settings);
     if (output.json) output.jsonLine(policy);
     output.note(`changed the policy ${policy.name}; its hosts follow it within a quarter of an hour`);
@@ -34,6 +36,9 @@ export const edit = {
 /** Only what was given. */
 function settingsOf(options: PolicyOptions): Partial<PolicySettings> {
   const retention = retentionOf(options);
+  if (options.schedule !== undefined) parseSchedule(options.schedule);
+  const partial = options.source.find((path) => !path.startsWith("/") && path !== "all");
+  if (partial !== undefined) throw new UsageError(`--source: "${partial}" is not a full path`);
   return {
     ...(options.schedule !== undefined && { schedule: options.schedule }),
     ...(options.source.length > 0 && { sources: listOr(options.source, "all") }),

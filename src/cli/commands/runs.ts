@@ -104,6 +104,9 @@ export const accept = {
 export const start = {
   async run({ context: { output }, args, options }: Invocation<typeof maintainSpec.options>): Promise<number> {
     const kind = only(args, "job");
+    if (kind === "drill" && options.host.length !== 1) {
+      throw new UsageError("a drill is of one host", { hint: "name it: --host NAME" });
+    }
     const account = options.account ?? "default";
     const job =
       kind === "drill"

@@ -3,7 +3,7 @@ import type { Invocation } from "../command-spec.ts";
 import { formatBytes } from "../output/format-bytes.ts";
 import { formatTable } from "../output/table.ts";
 import { serverOf } from "../server-access.ts";
-import { timeOr } from "./fleet-options.ts";
+import { plural, timeOr } from "./fleet-options.ts";
 import type { statusSpec } from "./server.spec.ts";
 
 const NEEDS_ATTENTION = 3;
@@ -27,7 +27,7 @@ export async function run({ context, options }: Invocation<typeof statusSpec.opt
   }
   output.line("");
   if (status.hosts.length === 0) {
-    output.line('There are no hosts yet. Add one: "holdfast host add NAME", and on the host "holdfast agent setup".');
+    output.line("There are no hosts yet. Add one: holdfast host add NAME");
     return exitCode;
   }
   const columns = [
@@ -40,7 +40,7 @@ export async function run({ context, options }: Invocation<typeof statusSpec.opt
     { title: "Used", align: "right" as const, cell: ({ usedBytes }: HostStatus) => formatBytes(usedBytes) },
   ];
   const notWell = status.hosts.filter(({ health }) => health !== "ok").length;
-  const note = `${status.hosts.length} hosts, ${notWell === 0 ? "all well" : `${notWell} need attention`}`;
+  const note = `${plural(status.hosts.length, "host")}, ${notWell === 0 ? "all well" : `${notWell} not well`}`;
   for (const line of formatTable(columns, status.hosts, note)) output.line(line);
   for (const { host, findings } of status.hosts) {
     for (const { health, text } of findings) output.line(`${host}: ${health === "alarm" ? "ALARM: " : ""}${text}`);
