@@ -50,6 +50,16 @@ export function textAtAddress(address: bigint): string {
 /** A raw system call, for those that the C library does not wrap. Numbers above 423 are equal on all architectures. */
 export const syscall = libcFunction("syscall", "int64", ["int64", "int64", "int64", "int64", "int64", "int64"]);
 
+/**
+ * The number of an older system call. x86-64 has numbers of its own; arm64 and whatever came after it share one list
+ * (include/uapi/asm-generic/unistd.h in the kernel's source).
+ */
+export function olderSyscall(numbers: { readonly x64: number; readonly shared: number }): number {
+  if (process.arch === "x64") return numbers.x64;
+  if (["arm64", "riscv64", "loong64"].includes(process.arch)) return numbers.shared;
+  throw new Error(`Holdfast does not know the system calls of ${process.arch} processors`);
+}
+
 /** Memory that system calls read and fill; `words` and `signedWords` are views of the same bytes. */
 export interface NativeMemory {
   readonly address: number;

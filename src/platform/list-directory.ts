@@ -1,8 +1,8 @@
-import { allocateNative, lastErrno, lazy, syscall } from "./libc.ts";
+import { allocateNative, lastErrno, lazy, olderSyscall, syscall } from "./libc.ts";
 import type { RawPath } from "./raw-path.ts";
 import { SystemError } from "./system-error.ts";
 
-const SYS_GETDENTS64 = process.arch === "arm64" ? 61 : 217;
+const SYS_GETDENTS64 = lazy(() => olderSyscall({ x64: 217, shared: 61 }));
 
 // Larger takes no fewer calls: file systems hand out a block or two at once.
 const LIST_BYTES = 64 * 1024;
@@ -20,7 +20,7 @@ export function listDirectory(fd: number): RawPath[] {
   const { address, bytes } = listMemory();
   const names: RawPath[] = [];
   for (;;) {
-    const filled = syscall()(SYS_GETDENTS64, fd, address, LIST_BYTES, 0, 0);
+    const filled = syscall()(SYS_GETDENTS64(), fd, address, LIST_BYTES, 0, 0);
     if (filled === 0) break;
     if (filled < 0) throw new SystemError(lastErrno(), "list");
     for (let at = 0; at < filled;) {

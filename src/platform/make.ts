@@ -3,12 +3,12 @@
  * in the last part of `name`; all throw `SystemError`.
  */
 import type { FileType } from "./file-stat.ts";
-import { check, libcFunction, nameAddress, secondNameAddress, syscall } from "./libc.ts";
+import { check, lazy, libcFunction, nameAddress, olderSyscall, secondNameAddress, syscall } from "./libc.ts";
 import type { RawPath } from "./raw-path.ts";
 
 const AT_REMOVEDIR = 0x200;
 const RENAME_NOREPLACE = 1;
-const SYS_RENAMEAT2 = process.arch === "arm64" ? 276 : 316;
+const SYS_RENAMEAT2 = lazy(() => olderSyscall({ x64: 316, shared: 276 }));
 
 const mkdirat = libcFunction("mkdirat", "int", ["int", "uintptr_t", "uint"]);
 const symlinkat = libcFunction("symlinkat", "int", ["uintptr_t", "int", "uintptr_t"]);
@@ -75,6 +75,13 @@ export function renameAt(fromDirFd: number, from: RawPath, toDirFd: number, to: 
 /** Renames, or fails with EEXIST where the name is taken; EINVAL on file systems that cannot promise that. */
 export function renameWithoutReplacingAt(fromDirFd: number, from: RawPath, toDirFd: number, to: RawPath): void {
   const fromAddress = secondNameAddress(from, "rename");
-  const result = syscall()(SYS_RENAMEAT2, fromDirFd, fromAddress, toDirFd, nameAddress(to, "rename"), RENAME_NOREPLACE);
+  const result = syscall()(
+    SYS_RENAMEAT2(),
+    fromDirFd,
+    fromAddress,
+    toDirFd,
+    nameAddress(to, "rename"),
+    RENAME_NOREPLACE,
+  );
   check(result, "rename", to);
 }
