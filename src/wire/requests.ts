@@ -47,8 +47,22 @@ export function createRequester(connection: Connection): Requester {
   const queue: (() => void)[] = [];
   let nextId = 1;
   let ended: { readonly error: unknown } | undefined;
+  let lastUpload: Promise<void> = Promise.resolve();
 
+  /**
+   * Large contents are sent one after another. Side by side they would share the line, end at the same time, and leave it
+   * unused while all of them are being stored.
+   */
   async function call(what: Call): Promise<Buffer> {
+    if (!isLarge(what)) return callNow(what);
+    const before = lastUpload;
+    const sent = Promise.withResolvers<void>();
+    lastUpload = sent.promise;
+    await before;
+    return callNow(what, sent.resolve).finally(sent.resolve);
+  }
+
+  async function callNow(what: Call, onSent?: () => void): Promise<Buffer> {
     while (pending.size >= MAXIMUM_REQUESTS && ended === undefined) {
       await new Promise<void>((resolve) => queue.push(resolve));
     }
@@ -74,7 +88,7 @@ export function createRequester(connection: Connection): Requester {
     pending.set(id, entry);
     const hasContent = what.upload !== undefined;
     connection.send({ kind: "request", id, method: what.method, hasContent, body: Buffer.from(what.body) });
-    const sending = what.upload === undefined ? undefined : sendUpload(id, entry, what.upload);
+    const sending = what.upload === undefined ? undefined : sendUpload(id, entry, what.upload, onSent);
     try {
       await settled.promise;
     } finally {
@@ -85,7 +99,12 @@ export function createRequester(connection: Connection): Requester {
   }
 
   /** Never rejects: what goes wrong with the connection settles the call as well. */
-  async function sendUpload(id: number, entry: PendingCall, content: readonly Uint8Array[]): Promise<void> {
+  async function sendUpload(
+    id: number,
+    entry: PendingCall,
+    content: readonly Uint8Array[],
+    onSent?: () => void,
+  ): Promise<void> {
     try {
       for (const bytes of piecesOf(content)) {
         while (entry.credit < bytes.length && !entry.settled)
@@ -96,6 +115,7 @@ export function createRequester(connection: Connection): Requester {
         await connection.room(bytes.length);
       }
       connection.send({ kind: "end", id });
+      onSent?.();
     } catch (error) {
       entry.settle(error);
     }
@@ -160,6 +180,10 @@ export function createRequester(connection: Connection): Requester {
   }
 
   return { call, run, end };
+}
+
+function isLarge({ upload = [] }: Call): boolean {
+  return upload.reduce((sum, part) => sum + part.length, 0) > DATA_BYTES;
 }
 
 function* piecesOf(content: readonly Uint8Array[]): Generator<Uint8Array, undefined> {

@@ -4,11 +4,13 @@ import { appendFileSync, createReadStream, mkdirSync, readFileSync, writeFileSyn
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import path from "node:path";
+import { PassThrough, type Readable } from "node:stream";
 import { test } from "node:test";
 import { openRemoteStorage } from "../../src/agent/remote-storage.ts";
 import { openSshChannel, type ServerPlace } from "../../src/agent/ssh-channel.ts";
 import { listenForHosts } from "../../src/server/host-listener.ts";
 import { createLocalStorage } from "../../src/storage/local.ts";
+import type { ByteChannel } from "../../src/wire/connection.ts";
 import { type Cleanup, atEnd } from "../support/at-end.ts";
 import { type DelayingProxy, startDelayingProxy } from "../support/delaying-proxy.ts";
 import { checkoutFolder } from "../support/holdfast.ts";
@@ -29,14 +31,14 @@ interface Line {
   readonly restrict: () => void;
 }
 
-async function layLine(t: Cleanup, delayMs: number): Promise<Line> {
+async function layLine(t: Cleanup, delayMs: number, bytesPerSecond?: number): Promise<Line> {
   const folder = temporaryFolder(t);
   const fleet = await createTestFleet(t, { storage: await createLocalStorage(path.join(folder, "repository")) });
   const socketPath = path.join(folder, "run", "hosts.sock");
   const listener = await listenForHosts({ ...fleet.options, socketPath });
   atEnd(t, () => listener.close());
   const server = await startSshServer(t);
-  const proxy = await startDelayingProxy(t, server.port, delayMs);
+  const proxy = await startDelayingProxy(t, server.port, delayMs, bytesPerSecond);
   const knownHostsFile = path.join(folder, "known_hosts");
   const known = readFileSync(server.knownHostsFile, "utf8");
   writeFileSync(knownHostsFile, known.replaceAll(`:${server.port}`, `:${proxy.port}`));
@@ -101,35 +103,39 @@ test("sends for a small change in a large tree no more than 1.2 times what rsync
   assert.ok(agentBytes <= 1.2 * rsyncBytes, `${agentBytes} bytes, and rsync ${rsyncBytes}`);
 });
 
-test(
-  "fills a line of 50 ms about as well as cat over ssh does",
-  { skip: skipUnless({ commands: ["ssh", "sshd"] }) },
-  async (t) => {
-    const { fleet, place, ssh, restrict } = await layLine(t, 25);
-    const packs = Array.from({ length: 6 }, () =>
-      forgePack(
-        fleet.owner.ring,
-        Array.from({ length: 16 }, () => randomBytes(1024 * 1024)),
-      ),
-    );
-    const file = path.join(temporaryFolder(t), "data");
-    writeFileSync(file, Buffer.concat(packs.map((pack) => pack.bytes)));
-    const started = performance.now();
-    const [command, ...args] = [...ssh, `${place.user}@127.0.0.1`, `cat > ${file}.copy`];
-    const child = spawn(command, args, { stdio: ["pipe", "ignore", "inherit"] });
+/** Of the line in the next test: so slow that no processor is, and so long that 400 KiB are on their way. */
+const LINE_BYTES_PER_SECOND = 8 * 1024 * 1024;
+
+test("fills a line of 50 ms as cat over ssh does", { skip: skipUnless({ commands: ["ssh", "sshd"] }) }, async (t) => {
+  const { fleet, place, ssh, restrict } = await layLine(t, 25, LINE_BYTES_PER_SECOND);
+  const packs = Array.from({ length: 6 }, () =>
+    forgePack(
+      fleet.owner.ring,
+      Array.from({ length: 4 }, () => randomBytes(1024 * 1024)),
+    ),
+  );
+  const file = path.join(temporaryFolder(t), "data");
+  writeFileSync(file, Buffer.concat(packs.map((pack) => pack.bytes)));
+
+  // Of both from the moment on when they are let in: how long a login takes is another matter.
+  async function catMs(): Promise<number> {
+    const [command, ...args] = [...ssh, `${place.user}@127.0.0.1`, `echo ready; cat > ${file}.copy; sync ${file}.copy`];
+    const child = spawn(command, args, { stdio: ["pipe", "pipe", "inherit"] });
+    await once(child.stdout, "data");
+    const begun = performance.now();
     createReadStream(file).pipe(child.stdin);
     await once(child, "exit");
-    const catMs = performance.now() - started;
+    return performance.now() - begun;
+  }
 
-    restrict();
-    fleet.addHost("web1");
-    const begun = performance.now();
+  async function holdfastMs(): Promise<number> {
     const remote = await openRemoteStorage({
       connect: () => openSshChannel(place),
       location: "server",
       purpose: "backup",
       program: "test",
     });
+    const begun = performance.now();
     // As many at once as the pack writer has under way.
     const remaining = packs.values();
     await Promise.all(
@@ -139,9 +145,81 @@ test(
     );
     const tookMs = performance.now() - begun;
     await remote.close();
-    const rate = (ms: number): number => Math.round(96_000 / ms);
-    t.diagnostic(`holdfast ${rate(tookMs)} MiB/s, made durable; cat over ssh ${rate(catMs)} MiB/s`);
-    // This machine does both ends and the line's; what is held here is that the delay is not paid for each pack.
-    assert.ok(tookMs < 2 * catMs + 1500, `${Math.round(tookMs)} ms, and cat ${Math.round(catMs)} ms`);
-  },
-);
+    for (const { name } of packs) await fleet.storage.delete(name);
+    return tookMs;
+  }
+
+  const cat = await catMs();
+  restrict();
+  fleet.addHost("web1");
+  // A machine with much else to do may need another try; a line that is not filled stays so.
+  let best = Infinity;
+  for (let tries = 0; tries < 4 && best > 1.15 * cat; tries++) best = Math.min(best, await holdfastMs());
+  const bytes = packs.reduce((sum, pack) => sum + pack.bytes.length, 0);
+  const part = (ms: number): string => `${Math.round((bytes / (ms / 1000) / LINE_BYTES_PER_SECOND) * 100)} %`;
+  t.diagnostic(`of the line: holdfast ${part(best)}; cat and sync over ssh ${part(cat)}`);
+  assert.ok(best <= 1.15 * cat, `${Math.round(best)} ms, and cat ${Math.round(cat)} ms`);
+});
+
+/** A line on which bytes move only when both ends have said all they have to say for now: each move is a delay paid. */
+function lockstep(inner: ByteChannel, moved: () => void): ByteChannel {
+  const input = new PassThrough();
+  const output = new PassThrough();
+  const up: Buffer[] = [];
+  const down: Buffer[] = [];
+  let ended = false;
+  let quietSinceMs = performance.now();
+  const on = (stream: Readable, take: (chunk: Buffer) => void): void => {
+    stream.on("data", (chunk: Buffer) => {
+      take(chunk);
+      quietSinceMs = performance.now();
+    });
+    stream.on("error", () => undefined);
+    stream.on("end", () => (ended = true));
+  };
+  on(output, (chunk) => up.push(chunk));
+  on(inner.input, (chunk) => down.push(chunk));
+  const timer = setInterval(() => {
+    if (performance.now() - quietSinceMs < QUIET_MS) return;
+    if (up.length + down.length > 0) {
+      moved();
+      for (const chunk of up.splice(0)) inner.output.write(chunk);
+      for (const chunk of down.splice(0)) input.write(chunk);
+      quietSinceMs = performance.now();
+    } else if (ended) {
+      clearInterval(timer);
+      input.end();
+      inner.output.end();
+    }
+  }, 20);
+  timer.unref();
+  return {
+    input,
+    output,
+    destroy() {
+      clearInterval(timer);
+      inner.destroy();
+      input.destroy();
+    },
+  };
+}
+
+const QUIET_MS = 250;
+
+test("a run in which nothing changed pays the line's delay a few times", async (t) => {
+  const fleet = await createTestFleet(t);
+  const host = fleet.addHost("web1");
+  // Of Debian's base-files. In a temporary folder those above would change, as others make files there.
+  const folder = "/usr/share/base-files";
+  await runBackup(fleet, host, folder);
+  fleet.clock.nowMs += 60_000;
+  let moves = 0;
+  const connect = (name: string): ByteChannel => lockstep(fleet.connect(name), () => moves++);
+  const { result } = await runBackup({ ...fleet, connect }, host, folder);
+  assert.equal(result.files.new, 0);
+  assert.equal(result.storedBytes, 0);
+  t.diagnostic(`${moves} one-way delays, with the goodbye`);
+  // There and back four times as docs/protocol.md says, and the goodbye.
+  assert.ok(moves <= 9, `bytes moved ${moves} times`);
+  assert.ok(moves >= 4, "a hello and a commit cannot take less: what is counted is not what it seems");
+});

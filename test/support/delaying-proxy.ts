@@ -13,8 +13,17 @@ export interface DelayingProxy {
   readonly traffic: { toServer: number; toClient: number };
 }
 
-/** A port of loopback that leads to another, and takes this long each way: a long line, where the kernel has no netem. */
-export async function startDelayingProxy(t: Cleanup, toPort: number, delayMs: number): Promise<DelayingProxy> {
+/**
+ * A port of loopback that leads to another, and takes this long each way: a long line, where the kernel has no netem. Each
+ * way carries `bytesPerSecond`, over all connections.
+ */
+export async function startDelayingProxy(
+  t: Cleanup,
+  toPort: number,
+  delayMs: number,
+  bytesPerSecond = Infinity,
+): Promise<DelayingProxy> {
+  const lanes = [createLane(delayMs, bytesPerSecond), createLane(delayMs, bytesPerSecond)];
   const sockets = new Set<Socket>();
   const traffic = { toServer: 0, toClient: 0 };
   const server = createServer((client) => {
@@ -25,8 +34,8 @@ export async function startDelayingProxy(t: Cleanup, toPort: number, delayMs: nu
       socket.on("error", () => undefined);
       socket.on("close", () => sockets.delete(socket));
     }
-    carry(client, target, delayMs, (bytes) => (traffic.toServer += bytes));
-    carry(target, client, delayMs, (bytes) => (traffic.toClient += bytes));
+    carry(client, target, lanes[0], (bytes) => (traffic.toServer += bytes));
+    carry(target, client, lanes[1], (bytes) => (traffic.toClient += bytes));
   });
   server.listen(0, "127.0.0.1");
   await once(server, "listening");
@@ -37,18 +46,44 @@ export async function startDelayingProxy(t: Cleanup, toPort: number, delayMs: nu
   return { port: (server.address() as AddressInfo).port, traffic };
 }
 
-function carry(from: Socket, to: Socket, delayMs: number, count: (bytes: number) => void): void {
+/** One way of the line. */
+interface Lane {
+  /** Does this when so many bytes, put onto the line now, have come out; in the order of calls. */
+  readonly carry: (bytes: number, arrive: () => void) => void;
+}
+
+function createLane(delayMs: number, bytesPerSecond: number): Lane {
+  const waiting: { readonly dueMs: number; readonly arrive: () => void }[] = [];
+  let freeAtMs = 0;
+  let timer: NodeJS.Timeout | undefined;
+
+  function deliver(): void {
+    timer = undefined;
+    while (waiting.length > 0 && waiting[0].dueMs <= performance.now()) waiting.shift()!.arrive();
+    if (waiting.length > 0) timer ??= setTimeout(deliver, Math.max(0, waiting[0].dueMs - performance.now()));
+  }
+
+  return {
+    carry(bytes, arrive) {
+      freeAtMs = Math.max(freeAtMs, performance.now()) + (bytes / bytesPerSecond) * 1000;
+      waiting.push({ dueMs: freeAtMs + delayMs, arrive });
+      timer ??= setTimeout(deliver, freeAtMs + delayMs - performance.now());
+    },
+  };
+}
+
+function carry(from: Socket, to: Socket, lane: Lane, count: (bytes: number) => void): void {
   let onLine = 0;
   from.on("data", (chunk: Buffer) => {
     count(chunk.length);
     onLine += chunk.length;
     if (onLine > LINE_BYTES) from.pause();
-    setTimeout(() => {
+    lane.carry(chunk.length, () => {
       onLine -= chunk.length;
       if (!to.destroyed) to.write(chunk);
       if (onLine <= LINE_BYTES) from.resume();
-    }, delayMs);
+    });
   });
-  from.on("end", () => setTimeout(() => to.end(), delayMs));
-  from.on("close", () => setTimeout(() => to.destroy(), delayMs + 50));
+  from.on("end", () => lane.carry(0, () => void to.end()));
+  from.on("close", () => lane.carry(0, () => setTimeout(() => to.destroy(), 50)));
 }
