@@ -114,10 +114,11 @@ async function timeTable(bench: Bench): Promise<string> {
 /** A stock rsync into our door and out of it, and into a folder and out of that. */
 async function doorTable(bench: Bench): Promise<string> {
   const source = await kernelSource(bench.data);
-  const [open, door] = [shellOf(bench.open), shellOf(bench.door)];
+  const folderShell = shellOf(bench.open);
+  const door = shellOf(bench.door);
   return compareTimes(bench, "kernel source, by a stock rsync", (place) => {
     const { holdfast, rsync } = push(bench, place, source);
-    const pushes = { "into holdfast": holdfast(door), "into a folder": rsync(ALL, open) };
+    const pushes = { "into holdfast": holdfast(door), "into a folder": rsync(ALL, folderShell) };
     const fetch = (from: string, to: string, shell: string): Command => ({
       argv: ["rsync", ...ALL, "-e", shell, `${HOST}:${from}/`, path.join(place, to)],
     });
@@ -128,7 +129,7 @@ async function doorTable(bench: Bench): Promise<string> {
         name: "fetch",
         commands: {
           "out of holdfast": fetch("latest", "fetched", door),
-          "out of a folder": fetch(path.join(place, "copy"), "fetched-copy", open),
+          "out of a folder": fetch(path.join(place, "copy"), "fetched-copy", folderShell),
         },
       },
     ];

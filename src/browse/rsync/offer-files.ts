@@ -40,6 +40,8 @@ interface Wanted {
   readonly name: RawPath;
   /** It was written so that the content of a folder is meant, and not the folder. */
   readonly meansContent: boolean;
+  /** With --relative: the base itself is listed too, as a folder on the way. */
+  readonly withBase: boolean;
 }
 
 const MOST_NAMES = 1_000_000;
@@ -87,7 +89,13 @@ export function offerFiles(options: OfferOptions): Offer {
   }
 
   /** The folders on the way, so that they come with their attributes. */
-  async function* offerImplied({ base, name }: Wanted): AsyncGenerator<OfferedFile, void, undefined> {
+  async function* offerImplied({ base, name, withBase }: Wanted): AsyncGenerator<OfferedFile, void, undefined> {
+    const top = "." as RawPath;
+    if (withBase && name !== "" && !sent.has(top)) {
+      sent.add(top);
+      const node = await tree.lookup(base);
+      if (node?.entry.type === "directory") yield offered(node, top, "implied", undefined);
+    }
     const parts = name.split("/").slice(0, -1);
     for (let length = 1; length <= parts.length; length++) {
       const path = parts.slice(0, length).join("/") as RawPath;
@@ -173,12 +181,14 @@ function wantedFrom(name: string, relative: boolean): Wanted {
   if (relative) {
     const cut = name.indexOf("/./");
     const base = cut < 0 ? ("" as RawPath) : cleaned(name.slice(0, cut));
-    return { base, name: cleaned(cut < 0 ? name : name.slice(cut + 3)), meansContent };
+    const rest = cut < 0 ? name : name.slice(cut + "/./".length);
+    return { base, name: cleaned(rest), meansContent, withBase: rest.startsWith("./") };
   }
   const path = cleaned(name);
-  if (meansContent) return { base: path, name: "" as RawPath, meansContent };
+  const plain = { meansContent, withBase: false };
+  if (meansContent) return { ...plain, base: path, name: "" as RawPath };
   const slash = path.lastIndexOf("/");
-  return { base: path.slice(0, Math.max(slash, 0)) as RawPath, name: path.slice(slash + 1) as RawPath, meansContent };
+  return { ...plain, base: path.slice(0, Math.max(slash, 0)) as RawPath, name: path.slice(slash + 1) as RawPath };
 }
 
 function cleaned(path: string): RawPath {

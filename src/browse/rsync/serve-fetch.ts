@@ -41,7 +41,8 @@ async function send(
 ): Promise<SendResult> {
   const offer = offerFiles({
     tree: openShelfTree(shelf),
-    request,
+    // From protocol 30 on they are always in the list, marked, and a client takes no file whose folder is not.
+    request: { ...request, impliedDirectories: request.impliedDirectories || agreement.protocol >= 30 },
     names: request.filesFrom ? receiveNames(channel) : undefined,
     filters: compileFilterRules(rules),
     sums,

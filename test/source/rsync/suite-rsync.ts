@@ -50,7 +50,8 @@ function rsync(args: readonly string[], isQuiet: boolean): number {
 }
 
 /** What an rsync says only because there is a far side. The tests compare what it says of files. */
-const SAID_OF_FAR_SIDE = /^(?:opening connection using: |receiving (?:incremental )?file list|delta-transmission ).*\n/gm;
+const SAID_OF_FAR_SIDE =
+  /^(?:opening connection using: |receiving (?:incremental )?file list|delta-transmission ).*\n/gm;
 
 function rsyncToFarSide(args: readonly string[]): number {
   const result = spawnSync(REAL, args, { stdio: ["inherit", "pipe", "inherit"], maxBuffer: MOST_OUTPUT_BYTES });
@@ -70,7 +71,8 @@ function isAmongThese({ options, places }: Parsed): boolean {
 
 /** Where in the snapshot a source lies, written so that it means the same there. */
 function inSnapshot(source: string, isRelative: boolean): string {
-  const absolute = source.startsWith("/") ? source : `${process.cwd()}${isRelative ? "/./" : "/"}${source}`;
+  const named = source.startsWith("/") ? source : `${process.cwd()}${isRelative ? "/./" : "/"}${source}`;
+  const absolute = isRelative ? named : path.posix.normalize(named.replace(/\/\.$/, "/"));
   return isRelative && !absolute.includes("/./") ? `${HOST}:latest/.${absolute}` : `${HOST}:latest${absolute}`;
 }
 

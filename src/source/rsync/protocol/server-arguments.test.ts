@@ -40,6 +40,19 @@ describe("arguments of rsync --server", () => {
     ]);
   });
 
+  it("leaves to a client that fetches what it does at its own end", () => {
+    const parsed = parse("rsync --server --sender -ubde. --backup-dir old --suffix=~ --ignore-existing . x");
+    assert.deepEqual(
+      parsed.paths.map(({ text }) => text),
+      ["x"],
+    );
+  });
+
+  it("takes folders in a list of names as such, without -r", () => {
+    assert.equal(parse("rsync --server --sender -lRe. --files-from=- . x").directories, true);
+    assert.equal(parse("rsync --server --sender -lRe. . x").directories, false);
+  });
+
   it("knows what takes a further word and what does not", () => {
     const parsed = parse(
       "rsync --server -logDtpre.LsfxCIvu --partial-dir .part --timeout=30 --delete --max-size=1.5m . x",
