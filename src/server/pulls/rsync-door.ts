@@ -6,7 +6,7 @@ import { savePush } from "../../backup/save-push.ts";
 import type { BackupResult } from "../../backup/backup.ts";
 import { repositoryShelf } from "../../browse/rsync/repository-shelf.ts";
 import { serveFetch } from "../../browse/rsync/serve-fetch.ts";
-import { HoldfastError, RefusedError } from "../../errors.ts";
+import { BusyError, HoldfastError, RefusedError } from "../../errors.ts";
 import { findAccount } from "../../fleet/accounts.ts";
 import { admitBackup } from "../../fleet/admission.ts";
 import { findHost, type Host } from "../../fleet/hosts.ts";
@@ -22,9 +22,11 @@ import {
   type OwnRepository,
   type RunContext,
 } from "./own-run.ts";
-import { lockHost } from "./host-lock.ts";
+import { lockHost, type HostLock } from "./host-lock.ts";
 import { keepSigningKey, pullFile } from "./pull-files.ts";
 
+/** How long one waits for another of the same host to end. */
+const LOCK_MS = 5000;
 const NO_ROOM_NEEDED = { allowedBytes: 0, limitedBy: "free space", usualLimitBytes: 0 } as const;
 
 /**
@@ -51,9 +53,24 @@ async function fetch(context: RunContext, hostName: string, command: string, tra
   if (account.keyMode !== "server") {
     throw new RefusedError("the server cannot read what is stored", { hint: "restore with the owner's key" });
   }
-  return withOwnRepository(context, { host, account, permit: NO_ROOM_NEEDED }, ({ repository }) =>
-    serveFetch(transport, command, repositoryShelf(repository, { hosts: [hostName] })),
-  );
+  const lock = lockFetch(context.dataFolder, hostName);
+  try {
+    return await withOwnRepository(context, { host, account, permit: NO_ROOM_NEEDED }, ({ repository }) =>
+      serveFetch(transport, command, repositoryShelf(repository, { hosts: [hostName] })),
+    );
+  } finally {
+    lock.release();
+  }
+}
+
+/** Each takes a process with some memory: a host may have two. */
+function lockFetch(dataFolder: string, host: string): HostLock {
+  try {
+    return lockHost(dataFolder, host, 0, "fetch-1");
+  } catch (error) {
+    if (!(error instanceof BusyError)) throw error;
+    return lockHost(dataFolder, host, LOCK_MS, "fetch-2");
+  }
 }
 
 async function push(context: RunContext, hostName: string, command: string, transport: ServerTransport) {
@@ -75,8 +92,6 @@ async function push(context: RunContext, hostName: string, command: string, tran
     lock.release();
   }
 }
-
-const LOCK_MS = 5000;
 
 /** Of a host without an agent, the server itself made the key that signs. */
 function hasAgent({ dataFolder }: RunContext, { name, keys }: Host): boolean {
