@@ -178,12 +178,17 @@ test("lets a write-only host store and go on, but hands it no frames", async (t)
   const remote = await openToRead(fleet, host);
   t.after(() => remote.close());
   const large = fleet.storage;
+  let refused = 0;
   for (const name of await namesOf(remote, PREFIXES.pack)) {
-    await assert.rejects(remote.get(name), WriteOnlyError);
     const { sizeBytes } = (await large.stat(name))!;
-    if (sizeBytes > 100_000) await assert.rejects(remote.get(name, { offset: 24, length: 1000 }), WriteOnlyError);
     await remote.get(name, { offset: sizeBytes - 32, length: 32 });
+    // Of a small one all lies where directories are looked for: what changed of the trees, say.
+    if (sizeBytes < 100_000) continue;
+    await assert.rejects(remote.get(name), WriteOnlyError);
+    await assert.rejects(remote.get(name, { offset: 24, length: 1000 }), WriteOnlyError);
+    refused++;
   }
+  assert.ok(refused > 0);
 });
 
 test("keeps a pack that is condemned during a run, when the run needs it", async (t) => {
