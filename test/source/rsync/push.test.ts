@@ -213,6 +213,13 @@ test("fetches as rsync users expect: listings, parts, filters, wildcards, deltas
   writeFileSync(inTo("list"), "etc/passwd\netc/ssh/sshd_config\n");
   await ok("-a", `--files-from=${inTo("list")}`, "SERVER:latest/", inTo("six"));
   assert.equal((await run("find", [inTo("six"), "-type", "f"])).stdout.split("\n").length, 3);
+  writeFileSync(inTo("folders"), "etc\netc/ssh/\n");
+  await ok("-a", `--files-from=${inTo("folders")}`, "SERVER:latest/", inTo("seven"));
+  assert.deepEqual(readdirSync(path.join(inTo("seven"), "etc")), ["ssh"], "a folder without what is in it");
+  assert.deepEqual(readdirSync(path.join(inTo("seven"), "etc/ssh")), ["sshd_config"], "but with it after a slash");
+  await ok("-aR", "--no-implied-dirs", "SERVER:latest/./etc/passwd", inTo("eight"));
+  assert.deepEqual(readdirSync(path.join(inTo("eight"), "etc")), ["passwd"]);
+  await ok("-ab", "--suffix=.old", "SERVER:latest/etc/passwd", inTo("eight"));
 
   for (const options of [["-a"], ["-az"], ["-azz"], ["-a", "--protocol=29"], ["-a", "-z", "--protocol=30"], ["-ac"]]) {
     const target = inTo("deltas");
