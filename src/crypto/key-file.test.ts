@@ -4,6 +4,7 @@ import { Decrypter, Encrypter, generateIdentity, identityToRecipient } from "age
 import { DamagedError, UsageError, WrongPasswordError } from "../errors.ts";
 import { decryptKeyFile, encryptKeyFile } from "./key-file.ts";
 import { createKeyRing, encodeKeyRing } from "./key-ring.ts";
+import { processorMs } from "../platform/testing/processor-time.ts";
 
 const RING = createKeyRing(Buffer.alloc(16, 5));
 const CREATED = new Date("2026-03-04T05:06:07.089Z");
@@ -119,11 +120,11 @@ test("a file that asks for a gigantic work factor is refused at once", async () 
   const file = await encryptKeyFile(RING, "", { passphrase: "p", workFactorLog2 });
   for (const factor of ["21", "63", "99"]) {
     const greedy = Buffer.from(file.toString("latin1").replace(/( )4\n/, `$1${factor}\n`), "latin1");
-    const start = performance.now();
+    const start = processorMs();
     await assert.rejects(decryptKeyFile(greedy, { passphrase: "p" }), (error) => {
       return error instanceof DamagedError && error.message.includes(`2^${factor}`);
     });
-    assert.ok(performance.now() - start < 1000);
+    assert.ok(processorMs() - start < 1000);
   }
 });
 

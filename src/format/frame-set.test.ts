@@ -5,6 +5,7 @@ import fc from "fast-check";
 import { decodeFrameSet, encodeFrameSet } from "./frame-set.ts";
 import { anyId } from "./testing/arbitraries.ts";
 import { assertChangesAreHarmless, decodesOrNames } from "./testing/hostile.ts";
+import { processorMs } from "../platform/testing/processor-time.ts";
 
 const A = Buffer.alloc(32, 0x11);
 const B = Buffer.alloc(32, 0x22);
@@ -71,9 +72,9 @@ test("a thousand sets of a thousand frames decode in moments", () => {
   }));
   const encoded = encodeFrameSet(origins);
   decodeFrameSet(encoded);
-  const start = performance.now();
+  const start = processorMs();
   for (let round = 0; round < 1000; round++) decodeFrameSet(encoded);
-  const tookMs = performance.now() - start;
+  const tookMs = processorMs() - start;
   assert.ok(tookMs < 1000, `${tookMs} ms`);
 });
 
@@ -108,8 +109,8 @@ for (const [name, hex, message] of REFUSED) {
 
 test("the largest range is one step, not two thousand million", () => {
   const bytes = Buffer.from(`01${"22".repeat(32)}01008080808008`, "hex");
-  const start = performance.now();
+  const start = processorMs();
   const set = decodeFrameSet(bytes);
   assert.deepEqual(set.counts, Uint32Array.from([2 ** 31]));
-  assert.ok(performance.now() - start < 1000);
+  assert.ok(processorMs() - start < 1000);
 });

@@ -15,6 +15,7 @@ import {
 } from "./file-data.ts";
 import { closeFd, OPEN, openPath } from "./open.ts";
 import { rawPathFromText } from "./raw-path.ts";
+import { processorMs } from "./testing/processor-time.ts";
 
 function newFile(t: TestContext): number {
   const fd = openPath(rawPathFromText(`${temporaryFolder(t)}/file`), OPEN.READ_WRITE | OPEN.CREATE, 0o600);
@@ -50,9 +51,9 @@ describe("dataHoles", () => {
   it("takes no time for 100 GiB that are one hole", (t) => {
     const fd = newFile(t);
     truncateFd(fd, 100 * GIBIBYTE);
-    const start = performance.now();
+    const start = processorMs();
     assert.deepEqual(dataHoles(fd, 100 * GIBIBYTE), [{ offset: 0, lengthBytes: 100 * GIBIBYTE }]);
-    assert.ok(performance.now() - start < 1000);
+    assert.ok(processorMs() - start < 1000);
   });
 
   it("finds data beyond 4 GiB", (t) => {

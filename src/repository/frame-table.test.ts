@@ -4,6 +4,7 @@ import { test } from "node:test";
 import fc from "fast-check";
 import { usedMemoryBytes } from "../../test/support/heap.ts";
 import { createFrameTable, type FrameTable, type NewPack, type Superseded } from "./frame-table.ts";
+import { processorMs } from "../platform/testing/processor-time.ts";
 
 const MAXIMUM_NUMBER = 2 ** 31 - 1;
 
@@ -143,10 +144,10 @@ test("many origins with one wild frame each cost little memory", () => {
 test("a hundred thousand copies of one frame take no time", () => {
   const table = createFrameTable();
   const copies = 100_000;
-  const start = performance.now();
+  const start = processorMs();
   table.addPack(packOf(Array.from({ length: copies }, () => ({ origin: 0, number: 1, length: 100, isTree: false }))));
   assert.equal(table.copiesOf(0).length, copies - 1);
-  const tookMs = performance.now() - start;
+  const tookMs = processorMs() - start;
   assert.ok(tookMs < 1000, `${tookMs} ms`);
 });
 

@@ -5,6 +5,7 @@ import { encodeFrameSet, type FrameSetOrigin } from "../format/frame-set.ts";
 import { createFrameTable, type FrameTable } from "./frame-table.ts";
 import { findLiveFrames } from "./live-frames.ts";
 import type { SnapshotRecord } from "./snapshots.ts";
+import { processorMs } from "../platform/testing/processor-time.ts";
 
 const MAXIMUM_NUMBER = 2 ** 31 - 1;
 const originOf = (number: number): Buffer => Buffer.alloc(32, number + 1);
@@ -66,7 +67,7 @@ test("a range of two thousand million frames takes no time, whatever the frames'
     [0, 1_000_000_000],
     [1, MAXIMUM_NUMBER],
   ]);
-  const start = performance.now();
+  const start = processorMs();
   const everything = Uint32Array.of(0, MAXIMUM_NUMBER + 1);
   const snapshots = Array.from({ length: 100 }, (_, at) =>
     snapshotOf(`snapshot ${at}`, [
@@ -78,7 +79,7 @@ test("a range of two thousand million frames takes no time, whatever the frames'
   const { live, missing } = findLiveFrames(table, snapshots);
   assert.deepEqual([...live], [1, 1, 1, 1, 1]);
   assert.equal(missing.get("snapshot 99"), 3 * (MAXIMUM_NUMBER + 1) - 5);
-  const tookMs = performance.now() - start;
+  const tookMs = processorMs() - start;
   assert.ok(tookMs < 2000, `${tookMs} ms`);
 });
 
@@ -86,10 +87,10 @@ test("a hundred thousand long ranges over ten thousand wild frames take no time"
   const table = tableOf(Array.from({ length: 10_000 }, (_, at) => [0, at * 200_000] as const));
   const ranges = new Uint32Array(200_000);
   for (let range = 0; range < 100_000; range++) ranges.set([range * 20_000, 19_000], range * 2);
-  const start = performance.now();
+  const start = processorMs();
   const { live } = findLiveFrames(table, [snapshotOf("hostile", [{ origin: originOf(0), ranges }])]);
   assert.ok(live.every((isLive) => isLive === 1));
-  const tookMs = performance.now() - start;
+  const tookMs = processorMs() - start;
   assert.ok(tookMs < 2000, `${tookMs} ms`);
 });
 

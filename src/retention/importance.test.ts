@@ -3,6 +3,7 @@ import { test } from "node:test";
 import * as fc from "fast-check";
 import { DAY_MS, importanceTargets, orderByImportance } from "./importance.ts";
 import type { RetentionSnapshot } from "./snapshot.ts";
+import { processorMs } from "../platform/testing/processor-time.ts";
 
 const NOW = Date.parse("2026-03-11T12:00:00Z");
 const HOUR_MS = 3_600_000;
@@ -124,11 +125,11 @@ test("after pruning each day to a fixed number, days, weeks and four weeks stand
   }
 });
 
-test("orders 100,000 snapshots of 100 hosts in well under two seconds", () => {
+test("orders 100,000 snapshots of 100 hosts in well under two seconds of processor time", () => {
   const snapshots = Array.from({ length: 100_000 }, (_, number) =>
     taken(Math.floor(number / 100) * 4 * HOUR_MS + number, `host${number % 100}`),
   );
-  const begin = performance.now();
+  const begin = processorMs();
   assert.equal(orderByImportance(snapshots, NOW).length, snapshots.length);
-  assert.ok(performance.now() - begin < 2000);
+  assert.ok(processorMs() - begin < 2000);
 });

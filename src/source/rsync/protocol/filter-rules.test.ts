@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { compileFilterRules, matchesGlob } from "./filter-rules.ts";
 import { RsyncRefusedError } from "./rsync-error.ts";
+import { processorMs } from "../../../platform/testing/processor-time.ts";
 
 describe("filter rules", () => {
   const cases: [rules: string[], excluded: string[], kept: string[]][] = [
@@ -41,9 +42,9 @@ describe("filter rules", () => {
 
   it("takes no longer for a pattern made to be slow", () => {
     const { excludes } = compileFilterRules([`- ${"*a".repeat(60)}b`]);
-    const started = performance.now();
+    const started = processorMs();
     assert.equal(excludes("a".repeat(4000), false), false);
-    assert.ok(performance.now() - started < 1000);
+    assert.ok(processorMs() - started < 1000);
   });
 
   it("matches names against shell patterns", () => {
