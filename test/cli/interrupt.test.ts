@@ -50,7 +50,7 @@ test("a second Ctrl-C ends it at once", async (t) => {
   const [code] = await closed;
   clearInterval(again);
   assert.equal(code, 130);
-  assert.ok(performance.now() - startMs < 5000);
+  assert.ok(performance.now() - startMs < 20_000);
   await at.ok(["backup", at.source]);
   assert.match(await at.ok(["check", "--read-data"]), /no errors/);
 });

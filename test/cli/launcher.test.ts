@@ -84,13 +84,13 @@ test("without libraries, or without a Node that is new enough, says what to do",
   }
 });
 
-test("starts in well under half a second", async () => {
+test("starts with well under half a second of processor time", async () => {
   await runOk(HOLDFAST, ["--version"]);
   const times: number[] = [];
   for (let number = 0; number < 5; number++) {
-    const begin = performance.now();
-    await runOk(HOLDFAST, ["--version"]);
-    times.push(performance.now() - begin);
+    const script = 'TIMEFORMAT="%U %S"; { time "$1" --version >/dev/null; } 2>&1';
+    const [user, system] = (await runOk("bash", ["-c", script, "bash", HOLDFAST])).split(" ").map(Number);
+    times.push((user + system) * 1000);
   }
-  assert.ok(Math.min(...times) < 500, `${times.map(Math.round).join(", ")} ms`);
+  assert.ok(Math.min(...times) < 400, `${times.map(Math.round).join(", ")} ms`);
 });
