@@ -1,6 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { createKeyRing, derivedKeys, type DerivedKeys, type KeyRing } from "../crypto/key-ring.ts";
-import { decryptKeyFile, encryptKeyFile, type KeyFileLock } from "../crypto/key-file.ts";
+import { decryptKeyFile, encryptKeyFile, type KeyFileLock, type OpenedKeyFile } from "../crypto/key-file.ts";
 import { sha256Hex } from "../crypto/keyed-hash.ts";
 import {
   DamagedError,
@@ -22,7 +22,11 @@ export interface Repository {
   readonly ring: KeyRing;
   /** The key file that opened it; undefined where the ring came from elsewhere. */
   readonly keyId: string | undefined;
+  /** Whose the key files are that opened, by their ids: those of others only their owners can read. */
+  readonly keyNotes?: ReadonlyMap<string, KeyNotes>;
 }
+
+type KeyNotes = Pick<OpenedKeyFile, "label" | "created">;
 
 /** How to get at the key ring. */
 export type Unlock =
@@ -75,8 +79,10 @@ export async function readConfig(storage: Storage): Promise<RepositoryConfig> {
 
 export async function openRepository(storage: Storage, unlock: Unlock): Promise<Repository> {
   const config = await readConfig(storage);
-  const { ring, keyId } =
-    "ring" in unlock ? { ring: unlock.ring, keyId: undefined } : await findRing(storage, unlock, config.id);
+  const { ring, keyId, keyNotes }: Opened =
+    "ring" in unlock
+      ? { ring: unlock.ring, keyId: undefined, keyNotes: new Map() }
+      : await findRing(storage, unlock, config.id);
   if (!ring.repositoryId.equals(config.id)) {
     throw new DamagedError(`the key does not belong to the repository at ${storage.location}`, {
       hint: "check that key file and repository are of the same backup",
@@ -87,10 +93,14 @@ export async function openRepository(storage: Storage, unlock: Unlock): Promise<
       hint: "somebody altered the repository: do not trust what was added to it since",
     });
   }
-  return { storage, config, ring, keyId };
+  return { storage, config, ring, keyId, keyNotes };
 }
 
-type Opened = { readonly ring: KeyRing; readonly keyId: string };
+interface Opened {
+  readonly ring: KeyRing;
+  readonly keyId: string | undefined;
+  readonly keyNotes: ReadonlyMap<string, KeyNotes>;
+}
 
 /** Tries all key files at once, as each takes a while. */
 async function findRing(
@@ -105,19 +115,19 @@ async function findRing(
     });
   }
   const tried = await Promise.allSettled(
-    files.map(async ({ name }): Promise<Opened> => {
+    files.map(async ({ name }) => {
       const bytes = await storage.get(name);
-      const { ring } = await decryptKeyFile(
+      const { ring, label, created } = await decryptKeyFile(
         bytes,
         "passphrase" in unlock ? unlock : { identities: [...unlock.identities] },
       );
-      return { ring, keyId: name.slice(PREFIXES.key.length) };
+      return { ring, keyId: name.slice(PREFIXES.key.length), notes: { label, created } };
     }),
   );
   const opened = tried.flatMap((result) => (result.status === "fulfilled" ? [result.value] : []));
   // An `init` that was broken off may have left the key of a repository that never was.
   const own = opened.find(({ ring }) => ring.repositoryId.equals(repositoryId)) ?? opened.at(0);
-  if (own !== undefined) return own;
+  if (own !== undefined) return { ...own, keyNotes: new Map(opened.map(({ keyId, notes }) => [keyId, notes])) };
   const reasons = tried.flatMap((result): unknown[] => (result.status === "rejected" ? [result.reason] : []));
   const other = reasons.find((reason) => !(reason instanceof WrongPasswordError));
   if (other !== undefined && reasons.every((reason) => !(reason instanceof WrongPasswordError))) throw other;

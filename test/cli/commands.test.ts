@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import os from "node:os";
 import path from "node:path";
 import { test } from "node:test";
 import { skipUnless } from "../support/requirements.ts";
@@ -262,6 +263,10 @@ test("keys are added, listed, used, changed and removed", async (t) => {
       [false, "password"],
     ],
   );
+  // Of the other, only who knows its password can read whose it is.
+  assert.equal(keys[0].label, `${keys[0].userName}@${os.hostname()}`);
+  assert.deepEqual([keys[1].label, keys[1].userName], ["", undefined]);
+  assert.ok(Math.abs(Date.now() - Date.parse(keys[0].created)) < 600_000);
   const second = { env: { HOLDFAST_PASSWORD: "second password" } };
   assert.match(
     (await at.run(["key", "remove", keys[1].id], second)).stderr,

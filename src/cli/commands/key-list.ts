@@ -1,5 +1,6 @@
 import { PREFIXES } from "../../format/names.ts";
 import { listKeyFiles } from "../../repository/repository.ts";
+import { displayPath, rawPathFromText } from "../../platform/raw-path.ts";
 import type { Invocation } from "../command-spec.ts";
 import { openFromSettings } from "../open-repository.ts";
 import { formatTime } from "../output/format-time.ts";
@@ -10,6 +11,8 @@ interface ListedKey {
   readonly id: string;
   readonly current: boolean;
   readonly opensWith: string;
+  /** Empty for a key that this password does not open: only then it can be read. */
+  readonly label: string;
   readonly createdMs: number;
 }
 
@@ -20,13 +23,17 @@ export async function run({ context }: Invocation<typeof keyListSpec.options>): 
   for (const { name, modifiedMs } of await listKeyFiles(repository.storage)) {
     const id = name.slice(PREFIXES.key.length);
     const opensWith = describeLock(await repository.storage.get(name));
-    keys.push({ id, current: id === repository.keyId, opensWith, createdMs: modifiedMs });
+    const notes = repository.keyNotes?.get(id);
+    const createdMs = Date.parse(notes?.created ?? "") || modifiedMs;
+    keys.push({ id, current: id === repository.keyId, opensWith, label: notes?.label ?? "", createdMs });
   }
   if (output.json) {
     output.jsonLine(
-      keys.map(({ id, current, opensWith, createdMs }) => ({
+      keys.map(({ id, current, opensWith, label, createdMs }) => ({
         current,
         id,
+        ...userAndHost(label),
+        label,
         opensWith,
         created: new Date(createdMs).toISOString(),
       })),
@@ -35,11 +42,18 @@ export async function run({ context }: Invocation<typeof keyListSpec.options>): 
   }
   const columns = [
     { title: "ID", cell: ({ id, current }: ListedKey) => `${current ? "*" : " "}${id.slice(0, 8)}` },
+    { title: "Label", cell: ({ label }: ListedKey) => (label === "" ? "-" : displayPath(rawPathFromText(label))) },
     { title: "Opens with", cell: ({ opensWith }: ListedKey) => opensWith },
     { title: "Created", cell: ({ createdMs }: ListedKey) => formatTime(createdMs) },
   ];
   for (const line of formatTable(columns, keys)) output.line(line);
   return 0;
+}
+
+/** With restic's names, where the label is what `init` gives it. */
+function userAndHost(label: string): { readonly userName?: string; readonly hostName?: string } {
+  const match = /^([^@\s]+)@([^@\s]+)$/.exec(label);
+  return match === null ? {} : { userName: match[1], hostName: match[2] };
 }
 
 /** From the open header of an age file: each line `-> KIND …` is one way to open it (age-encryption.org/v1). */

@@ -16,7 +16,8 @@ export async function run({ context, options }: Invocation<typeof keyPasswdSpec.
   const { storage, ring, keyId } = repository;
   const passphrase = await readNewPassword(context, options, repository);
   // The new one first: at no moment is there none.
-  const id = await storeKeyFile(storage, await encryptKeyFile(ring, userAtHost(), { passphrase }));
+  const label = repository.keyNotes?.get(keyId ?? "")?.label ?? userAtHost();
+  const id = await storeKeyFile(storage, await encryptKeyFile(ring, label, { passphrase }));
   if (keyId !== undefined) await storage.delete(PREFIXES.key + keyId);
   if (context.output.json) context.output.jsonLine({ message_type: "key_changed", id });
   context.output.note(`saved new key ${id.slice(0, 8)}, removed the old one`);
