@@ -319,6 +319,27 @@ function exists(file: string): boolean {
 }
 
 test(
+  "a host on which nothing changed costs its list and little else, on a server that cannot read too",
+  { skip },
+  async (t) => {
+    const site = await pullSite(t);
+    const script =
+      "for my $d (0..4) { mkdir qq($d); for (0..999) { open my $f, q(>), qq($d/some-name-$_); print $f $_ } }";
+    await runOk("perl", ["-e", script], { cwd: site.files });
+    await site.admin("account", "add", "blind", "--owner-key", "--json");
+    const installation = await site.addHost("web1", ["--account", "blind"]);
+    site.authorize(gateLine(installation));
+    const first = await site.run("web1");
+    assert.deepEqual([first.state, first.files], ["succeeded", 5000], first.error ?? "");
+    const second = await site.run("web1");
+    assert.equal(second.state, "succeeded");
+    assert.ok(bytesCame(second.log) < 5000 * 30, second.log);
+    assert.match(second.log, /, \d{1,3} were sent/);
+    assert.ok(second.storedBytes < 10_000, `${second.storedBytes}`);
+  },
+);
+
+test(
   "quotas hold for pulls, a suspended host is not pulled, and a lost database loses no settings",
   { skip },
   async (t) => {
