@@ -43,14 +43,24 @@ test("whatever space is missing, the floor stands: the newest verified of each g
       const { forget } = forgetForSpace(orderToKeep(snapshots, NOW), kept, neededBytes, () => 1e9);
       const left = snapshots.filter((snapshot) => !forget.includes(snapshot));
       for (const group of ["a", "b", "c"]) {
-        const members = snapshots.filter((snapshot) => snapshot.group === group);
+        const members = snapshots.filter((snapshot) => snapshot.group === group && !snapshot.suddenGrowth);
         const verified = members.filter((snapshot) => snapshot.verified).toSorted((a, b) => b.timeMs - a.timeMs);
         assert.ok(verified.slice(0, 3).every((snapshot) => left.includes(snapshot)));
         assert.ok(left.filter((snapshot) => snapshot.group === group).length >= Math.min(3, members.length));
       }
-      assert.ok(snapshots.every((snapshot) => NOW - snapshot.timeMs >= 7 * DAY_MS || left.includes(snapshot)));
+      const usual = snapshots.filter(({ suddenGrowth }) => !suddenGrowth);
+      assert.ok(usual.every((snapshot) => NOW - snapshot.timeMs >= 7 * DAY_MS || left.includes(snapshot)));
     }),
   );
+});
+
+test("the floor does not hold what a sudden growth stored, which goes before any good snapshot", () => {
+  const good = [stored(20, { host: "b", group: "b" }), stored(300, { host: "b", group: "b" })];
+  const sudden = stored(0, { suddenGrowth: true });
+  const all = [...good, stored(1), sudden];
+  const kept = protectedByFloor(all, DEFAULT_FLOOR, NOW);
+  const { forget } = forgetForSpace(orderToKeep(all, NOW), kept, 1, () => 1);
+  assert.deepEqual(forget, [sudden]);
 });
 
 test("a flood of unverified snapshots does not wash verified ones off the floor", () => {

@@ -30,13 +30,15 @@ export const DEFAULT_FLOOR: Floor = { newestVerified: 3, youngerThanMs: 7 * 86_4
 
 /**
  * The snapshots that no policy and no lack of space may take. Where a group has fewer verified snapshots than asked for,
- * its newest unverified ones make up the number.
+ * its newest unverified ones make up the number. What a sudden growth stored is not among them until a person accepts it:
+ * else it would stand for days while good snapshots of others go in its place.
  */
 export function protectedByFloor<S extends StoredSnapshot>(
-  snapshots: readonly S[],
+  allSnapshots: readonly S[],
   floor: Floor,
   nowMs: number,
 ): Set<S> {
+  const snapshots = allSnapshots.filter(({ suddenGrowth }) => !suddenGrowth);
   const kept = new Set(snapshots.filter((snapshot) => nowMs - snapshot.timeMs < floor.youngerThanMs));
   for (const members of Map.groupBy(snapshots, ({ host, group }) => JSON.stringify([host, group])).values()) {
     const sorted = newestFirst(members);
