@@ -64,8 +64,13 @@ export interface Traffic {
   readonly requests: number;
 }
 
-/** The first is for a line that was only shaken; then five tries, ten minutes apart. */
-export const RETRY_DELAYS_MS: readonly number[] = [5000, ...Array.from({ length: 5 }, () => 600_000)];
+/** The first two are for a line that was only shaken, and a server that is started anew; then so many tries. */
+export function retryDelaysMs(retries: number, afterMs: number): number[] {
+  if (retries === 0) return [];
+  return [Math.min(5000, afterMs), Math.min(30_000, afterMs), ...Array.from({ length: retries }, () => afterMs)];
+}
+
+export const RETRY_DELAYS_MS: readonly number[] = retryDelaysMs(5, 600_000);
 
 /** What every run reads first, in its order: asked for along with the hello, so that it costs no further delay. */
 const READ_FIRST: Readonly<Record<SessionPurpose, readonly string[]>> = {
@@ -82,7 +87,7 @@ interface Link {
 /** Connects, and throws what the server says against it. */
 export async function openRemoteStorage(options: RemoteStorageOptions): Promise<RemoteStorage> {
   const { location, purpose, signal } = options;
-  const retryDelaysMs = options.retryDelaysMs ?? RETRY_DELAYS_MS;
+  const delaysMs = options.retryDelaysMs ?? RETRY_DELAYS_MS;
   const cache = options.cacheFolder === undefined ? undefined : openObjectCache(options.cacheFolder);
   const listings = new Map<string, Listing>();
   const early = new Map<string, Promise<unknown>>();
@@ -171,8 +176,8 @@ export async function openRemoteStorage(options: RemoteStorageOptions): Promise<
   /** Of all that see a connection break, the first waits and opens the next. */
   async function reconnect(broken: Promise<Link>, error: unknown): Promise<void> {
     if (link !== broken) return;
-    if (failures >= retryDelaysMs.length) throw error;
-    const delayMs = retryDelaysMs[failures++];
+    if (failures >= delaysMs.length) throw error;
+    const delayMs = delaysMs[failures++];
     addTraffic();
     options.onRetry?.(error, delayMs);
     link = wait(delayMs, undefined, { signal }).then(connect);

@@ -113,7 +113,7 @@ test("where the server cannot be asked, a host goes by the policy that it knows"
   assert.match(asked.stdout, /nothing is due before/);
   const tried = await host.agent("run", "--retries", "2", "--retry-after", "0");
   assert.notEqual(tried.status, 0);
-  assert.equal(tried.stderr.match(/the connection broke .*; trying again/g)?.length, 3);
+  assert.equal(tried.stderr.match(/the connection broke .*; trying again/g)?.length, 4);
 });
 
 test("quota, soft and hard, is judged by host and account, and what to do is told", async (t) => {

@@ -197,7 +197,7 @@ test(
     const acknowledged: string[] = [];
     for (const afterMs of [300, 900, 1700]) {
       appendFileSync(path.join(top, "f1"), randomBytes(500_000));
-      const running = agent("run", "--limit-upload", "8M", "--json");
+      const running = agent("run", "--limit-upload", "8M", "--json", "--retry-after", "1", "--retries", "60");
       await wait(afterMs);
       await here.kill("SIGKILL");
       await here.start();

@@ -1,13 +1,15 @@
 /** What an agent does when its line breaks: how often it tries again, and when. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { openRemoteStorage, RETRY_DELAYS_MS } from "../../src/agent/remote-storage.ts";
+import { openRemoteStorage, RETRY_DELAYS_MS, retryDelaysMs } from "../../src/agent/remote-storage.ts";
 import { ConnectionError } from "../../src/errors.ts";
 import type { ByteChannel } from "../../src/wire/connection.ts";
 import { createTestFleet } from "./test-fleet.ts";
 
-test("by default an agent connects again after 5 seconds, and then five times, ten minutes apart", () => {
-  assert.deepEqual(RETRY_DELAYS_MS, [5000, 600_000, 600_000, 600_000, 600_000, 600_000]);
+test("by default an agent connects again after 5 and 30 seconds, and then five times, ten minutes apart", () => {
+  assert.deepEqual(RETRY_DELAYS_MS, [5000, 30_000, 600_000, 600_000, 600_000, 600_000, 600_000]);
+  assert.deepEqual(retryDelaysMs(0, 1000), []);
+  assert.deepEqual(retryDelaysMs(2, 1000), [1000, 1000, 1000, 1000]);
 });
 
 test("gives up when all tries have failed, and says what was wrong", async () => {

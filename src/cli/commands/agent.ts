@@ -15,6 +15,7 @@ import {
   serverName,
   type AgentServer,
 } from "../../agent/state.ts";
+import { retryDelaysMs } from "../../agent/remote-storage.ts";
 import { completeRotation, rotateKeys } from "../../agent/rotate-key.ts";
 import { planTimer, TIMER_FILES, TIMER_UNIT } from "../../agent/timer.ts";
 import { createBackupProgress } from "../../backup/backup.ts";
@@ -160,11 +161,8 @@ export const run = {
     const { ifDue, retries, retryAfter } = options;
     const folder = folderOf(options);
     if (ifDue && !(await withPresentKeys(context, folder, () => isDue(context, folder)))) return 0;
-    const afterMs = retryAfter * 1000;
-    // The first is for a line that was only shaken.
-    const delays = [Math.min(5000, afterMs), ...Array.from({ length: retries }, () => afterMs)];
-    const retryDelaysMs = retries === 0 ? [] : delays;
-    return withPresentKeys(context, folder, () => runOnce(context, folder, { retryDelaysMs }));
+    const delays = retryDelaysMs(retries, retryAfter * 1000);
+    return withPresentKeys(context, folder, () => runOnce(context, folder, { retryDelaysMs: delays }));
   },
 };
 
