@@ -9,7 +9,7 @@ import { ConnectionError, HoldfastError, UsageError } from "../errors.ts";
 import { keyOfToken } from "../fleet/enrolment.ts";
 import { hostPolicyOf, policySettings } from "../fleet/policies.ts";
 import { writeFileDurably } from "../fleet/write-file.ts";
-import { opensshPrivateKey } from "./openssh-key.ts";
+import { opensshPrivateKey } from "../crypto/openssh-key.ts";
 import {
   agentFile,
   keepAgentKeys,

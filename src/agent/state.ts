@@ -11,7 +11,7 @@ import { parseSchedule } from "../fleet/schedule.ts";
 import { writeFileDurably } from "../fleet/write-file.ts";
 import type { ByteChannel } from "../wire/connection.ts";
 import type { HostPolicy } from "../wire/hello.ts";
-import { opensshPrivateKey } from "./openssh-key.ts";
+import { opensshPrivateKey } from "../crypto/openssh-key.ts";
 import { openSocketChannel } from "./socket-channel.ts";
 import { openSshChannel } from "./ssh-channel.ts";
 

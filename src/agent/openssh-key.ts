@@ -1,1 +1,0 @@
-export { opensshPrivateKey } from "../crypto/openssh-key.ts";
