@@ -262,6 +262,11 @@ test("a pull that breaks off goes on where it was, without fetching again what c
   const broken = await site.run("web1");
   assert.equal(broken.state, "failed", broken.log);
   assert.match(broken.error ?? "", /closed before the end|rsync on/);
+  site.authorize(
+    forcedScript(site, installation, "printf 'rsync: \\033[31mgone\\033]0;title\\007 mad\\n' >&2; exit 3"),
+  );
+  const rude = await site.run("web1");
+  assert.match(rude.error ?? "", /\?\[31mgone\?\]0;title\? mad/);
   site.authorize(gateLine(installation));
   const whole = await site.run("web1");
   assert.equal(whole.state, "succeeded", whole.error ?? "");

@@ -14,6 +14,7 @@ import type { SourceProblem } from "../../source/source.ts";
 import { createFleetCatalogue } from "../fleet-catalogue.ts";
 import { objectsOf } from "../own-objects.ts";
 import { meteredStorage } from "./metered-storage.ts";
+import { printable } from "./pull-ssh.ts";
 
 export interface RunContext {
   readonly database: Database;
@@ -35,10 +36,10 @@ export interface AdmittedRun {
 /** So many files that could not be read are named in a run's log. */
 const MOST_NAMED_PROBLEMS = 1000;
 
-/** An error for a run's record, with what to do. */
+/** An error for a run's record, with what to do. A host may have had its part in the words. */
 export function textOf(error: unknown): string {
   const hint = error instanceof HoldfastError && error.hint !== undefined ? ` (${error.hint})` : "";
-  return messageOf(error) + hint;
+  return printable(messageOf(error) + hint);
 }
 
 export interface RunLog {
@@ -52,7 +53,7 @@ export function openRunLog({ database, nowMs }: RunContext, runId: number): RunL
   let problems = 0;
   const say: RunLog["say"] = (level, message) => {
     const atMs = nowMs();
-    written = written.then(() => logRun(database, runId, level, message, atMs)).catch(() => undefined);
+    written = written.then(() => logRun(database, runId, level, printable(message), atMs)).catch(() => undefined);
   };
   return {
     say,

@@ -21,7 +21,7 @@ export interface SshRequest {
 /** The login of `--pull`, as ssh takes it. Throws `UsageError`. */
 export function parseLogin(text: string): string {
   const place = /^[\p{L}\p{N}_.%+@[\]:-]+$/u.test(text) ? parseRemotePath(`${text.replace(/:$/, "")}:`) : undefined;
-  if (place !== undefined) return place.login;
+  if (place?.path === "") return place.login;
   throw new UsageError(`${JSON.stringify(text)} is no login`, { hint: "write USER@HOST, as for ssh: root@web1" });
 }
 

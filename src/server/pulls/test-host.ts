@@ -9,7 +9,7 @@ import type { SourceProblem } from "../../source/source.ts";
 import { installationOf, type PullInstallation } from "./installation.ts";
 import type { PullKeys } from "./pull-files.ts";
 import { pathsOf, pathsOfPolicy, type PullPaths } from "./pull-paths.ts";
-import { askHost, lastLine, pullShell, type SshAnswer } from "./pull-ssh.ts";
+import { askHost, lastLine, printable, pullShell, type SshAnswer } from "./pull-ssh.ts";
 
 export interface PullFinding {
   /** `ok`; `warning`: it works, but not as it should; `failed`: it does not work. */
@@ -37,7 +37,7 @@ export interface TestRequest {
 export async function testHost(request: TestRequest): Promise<PullTest> {
   const findings: PullFinding[] = [];
   const fail = (text: string, hint?: string): PullTest => {
-    findings.push({ state: "failed", text, ...(hint !== undefined && { hint }) });
+    findings.push({ state: "failed", text: printable(text), ...(hint !== undefined && { hint }) });
     return { findings, form: undefined };
   };
   const login = await tryLogin(request);
@@ -235,5 +235,5 @@ function aboutProblems({ pull }: TestRequest, problems: readonly SourceProblem[]
 
 function complaintOf({ path, error }: SourceProblem): string {
   const text = messageOf(error);
-  return path === "" || text.includes('"') ? text : `/${displayPath(path)}: ${text}`;
+  return printable(path === "" || text.includes('"') ? text : `/${displayPath(path)}: ${text}`);
 }
