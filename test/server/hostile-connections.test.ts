@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
-import { readdirSync } from "node:fs";
+import { readdirSync, writeFileSync } from "node:fs";
 import { connect, type Socket } from "node:net";
 import { once } from "node:events";
 import path from "node:path";
@@ -17,7 +17,7 @@ import { type Cleanup, atEnd } from "../support/at-end.ts";
 import { usedMemoryBytes } from "../support/heap.ts";
 import { temporaryFolder } from "../support/temporary-folder.ts";
 import { forgePack } from "./hostile-agent.ts";
-import { createTestFleet } from "./test-fleet.ts";
+import { createTestFleet, runBackup } from "./test-fleet.ts";
 
 const MEBIBYTE = 1024 * 1024;
 const ID = "ab".repeat(32);
@@ -306,4 +306,24 @@ test("has one server at a socket, and takes the place of one that was killed", a
   assert.throws(() => execFileSync(process.execPath, ["-e", script]));
   const second = await listenForHosts({ ...fleet.options, socketPath: stale });
   await second.close();
+});
+
+test("a host that sends a byte at a time keeps nobody else waiting", async (t) => {
+  const { socketPath, fleet } = await startListener(t);
+  const slow = await greet(socketPath);
+  slow.connection.send(put(MEBIBYTE));
+  let sent = 0;
+  const timer = setInterval(() => {
+    slow.connection.send({ kind: "data", id: 1, bytes: Buffer.from([sent++]) });
+  }, 5);
+  t.after(() => clearInterval(timer));
+  await until(() => sent > 20, "it has begun");
+  const folder = temporaryFolder(t);
+  writeFileSync(path.join(folder, "file"), randomBytes(MEBIBYTE));
+  const host = { ...fleet.addHost("db1"), cacheFolder: temporaryFolder(t) };
+  const { result } = await runBackup(fleet, host, folder);
+  assert.ok(result.storedBytes > MEBIBYTE);
+  assert.ok(!slow.connection.over);
+  clearInterval(timer);
+  slow.connection.close();
 });
