@@ -54,12 +54,18 @@ test("takes next to nothing of the thread that serves connections", async (t) =>
   const there = pool.verifierOf(ring);
   here(pack());
   await there(pack());
-  const inThread = cpuOf(() => here(pack()));
-  const given = pack();
-  const before = process.threadCpuUsage();
-  await there(given);
-  const { user, system } = process.threadCpuUsage(before);
-  assert.ok(user + system < inThread / 3, `${user + system} µs, and ${inThread} µs without the pool`);
+  // The best of some: what else happens in this thread, as a collection of garbage, is another matter.
+  let inThreadUs = Infinity;
+  let besideUs = Infinity;
+  for (let round = 0; round < 6; round++) {
+    const [mine, given] = [pack(), pack()];
+    inThreadUs = Math.min(inThreadUs, cpuOf(() => here(mine)));
+    const before = process.threadCpuUsage();
+    await there(given);
+    const { user, system } = process.threadCpuUsage(before);
+    besideUs = Math.min(besideUs, user + system);
+  }
+  assert.ok(besideUs < inThreadUs / 3, `${besideUs} µs, and ${inThreadUs} µs without the pool`);
 });
 
 function cpuOf(work: () => void): number {
