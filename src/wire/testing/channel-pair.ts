@@ -29,9 +29,7 @@ function line(delayMs: number): Transform {
   let last: Promise<unknown> = Promise.resolve();
   const stream = new Transform({
     readableHighWaterMark: 64 * 1024 * 1024,
-    transform(given: Buffer, _encoding, callback) {
-      // Told to be written, whoever wrote it may use or transfer its buffer: what is on the line is a copy.
-      const chunk = Buffer.from(given);
+    transform(chunk: Buffer, _encoding, callback) {
       const due = delayMs === 0 ? new Promise((resolve) => setImmediate(resolve)) : wait(delayMs);
       // Once it says that it has a chunk, whose memory that is may use it for something else.
       const copy = Buffer.from(chunk);
