@@ -172,7 +172,14 @@ async function freeInsideOfFrames(
 
 function inTable(frames: FrameTable, superseded: readonly SupersededFrame[]): Superseded {
   const numberOf = ({ origin, number }: FrameName<Uint8Array>): number => frames.find(Buffer.from(origin), number);
-  return new Map(superseded.map(({ name, standIns }) => [numberOf(name), standIns.map(numberOf)]));
+  return new Map(
+    superseded.flatMap(({ name, standIns }) => {
+      const frame = numberOf(name);
+      const numbers = standIns.map(numberOf);
+      // What is gone already was deleted by another prune: then it is for the notes to say what stands for what.
+      return frame < 0 ? [] : [[frame, numbers.includes(-1) ? undefined : numbers] as const];
+    }),
+  );
 }
 
 function packsOf(frames: FrameTable, superseded: Superseded): Set<string> {
@@ -368,10 +375,20 @@ async function findNeededPacks(
   const known = snapshots.filter((snapshot) => knownSnapshots.has(snapshot));
   // Of a snapshot that nobody has looked into, all that it names is needed as it is.
   const fresh = snapshots.filter((snapshot) => !knownSnapshots.has(snapshot));
-  const lives = [findLiveFrames(frames, known, inTable(frames, laidAnew)).live, findLiveFrames(frames, fresh).live];
   const names = frames.packs.map(({ name }) => name.toString("hex"));
   // Another prune, if there is one after all, may be about to delete others than we are.
   const isGoing = names.map((name) => condemned.has(name) || loaded.condemned.has(name));
+  const stays = (frame: number): boolean =>
+    [frame, ...frames.copiesOf(frame)].some((copy) => !isGoing[frames.packIndexOf(copy)]);
+  // The other may also have laid the same frames anew, and taken our stand-ins for garbage as we took its own. Then old
+  // frames count, and all of which notes say that they stand for them.
+  const superseded = inTable(frames, laidAnew);
+  const certain = new Map([...superseded].filter(([, standIns]) => standIns?.every(stays) === true));
+  const doubtful = new Map(
+    [...superseded.keys()].flatMap((frame) => (certain.has(frame) ? [] : [[frame, undefined] as const])),
+  );
+  const lives = [findLiveFrames(frames, known, certain).live, findLiveFrames(frames, fresh).live];
+  if (doubtful.size > 0) lives.push(findLiveFrames(frames, known, doubtful).live);
   const needed = new Set<string>();
   for (const live of lives) {
     live.forEach((isLive, frame) => {
