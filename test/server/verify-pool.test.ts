@@ -59,7 +59,10 @@ test("takes next to nothing of the thread that serves connections", async (t) =>
   let besideUs = Infinity;
   for (let round = 0; round < 6; round++) {
     const [mine, given] = [pack(), pack()];
-    inThreadUs = Math.min(inThreadUs, cpuOf(() => here(mine)));
+    inThreadUs = Math.min(
+      inThreadUs,
+      cpuOf(() => here(mine)),
+    );
     const before = process.threadCpuUsage();
     await there(given);
     const { user, system } = process.threadCpuUsage(before);
