@@ -29,7 +29,8 @@ async function withHosts(
 ): Promise<TestFleet> {
   const fleet = await testFleet(t, { keyMode, quota: { hardBytes: 1e9 } });
   await setPolicy(fleet, "often", { schedule: "hourly", floorNewest: 9 });
-  await enrolledHost(fleet, "web", { policy: "often", quota: { softBytes: 5, hardBytes: 7 } });
+  const mayRead = keyMode === "server" ? "full" : "write-only";
+  await enrolledHost(fleet, "web", { policy: "often", quota: { softBytes: 5, hardBytes: 7 }, keyMode: mayRead });
   await enrolledHost(fleet, "mail", { keyMode: "write-only" });
   await editHost(fleet.database, "mail", { suspended: true });
   await backUp(t, fleet, { host: "web", atMs: START_MS, files: { a: "1" } });

@@ -161,9 +161,10 @@ test("accounts: one that the server cannot read gives hosts no right to read eit
   const { recoveryIdentity } = await api.call<{ recoveryIdentity: string }>("POST", "/v1/accounts", blind);
   assert.match(recoveryIdentity, /^AGE-SECRET-KEY-1/);
   assert.ok(!readFileSync(path.join(folder, "accounts/blind/key-ring.json"), "utf8").includes("privateKey"));
-  await api.call("POST", "/v1/hosts", { name: "reader", account: "blind" });
-  const enrolment = { host: "reader", keys: keysOf("reader"), withToken: false };
-  await assert.rejects(api.call("POST", "/v1/enrol", enrolment), /does not have the key/);
+  const reader = { name: "reader", account: "blind" };
+  await assert.rejects(api.call("POST", "/v1/hosts", { ...reader, keyMode: "full" }), /does not have the key/);
+  const { host } = await api.call<{ host: Host }>("POST", "/v1/hosts", reader);
+  assert.equal(host.keyMode, "write-only");
   await assert.rejects(api.call("POST", "/v1/accounts", blind), UsageError);
   await api.call("PATCH", "/v1/accounts/blind", { quota: { softBytes: 5, hardBytes: 9 } });
   await restart();
