@@ -380,15 +380,16 @@ async function findNeededPacks(
   const isGoing = names.map((name) => condemned.has(name) || loaded.condemned.has(name));
   const stays = (frame: number): boolean =>
     [frame, ...frames.copiesOf(frame)].some((copy) => !isGoing[frames.packIndexOf(copy)]);
-  // The other may also have laid the same frames anew, and taken our stand-ins for garbage as we took its own. Then old
-  // frames count, and all of which notes say that they stand for them.
   const superseded = inTable(frames, laidAnew);
   const certain = new Map([...superseded].filter(([, standIns]) => standIns?.every(stays) === true));
-  const doubtful = new Map(
-    [...superseded.keys()].flatMap((frame) => (certain.has(frame) ? [] : [[frame, undefined] as const])),
-  );
   const lives = [findLiveFrames(frames, known, certain).live, findLiveFrames(frames, fresh).live];
-  if (doubtful.size > 0) lives.push(findLiveFrames(frames, known, doubtful).live);
+  // The other may also have laid frames anew, count on its own stand-ins for what it is about to delete, and have taken
+  // ours for garbage as we took those. So where a frame may go, all count of which notes say that they stand for it.
+  const uncertain = Array.from({ length: frames.count() }, (_, frame) => frame).filter((frame) => !stays(frame));
+  const asNoted = (exceptions: Superseded): Superseded =>
+    new Map(uncertain.flatMap((frame) => (exceptions.has(frame) ? [] : [[frame, undefined] as const])));
+  const certainToo = new Map([...asNoted(certain), ...certain]);
+  lives.push(findLiveFrames(frames, known, certainToo).live, findLiveFrames(frames, fresh, asNoted(new Map())).live);
   const needed = new Set<string>();
   for (const live of lives) {
     live.forEach((isLive, frame) => {

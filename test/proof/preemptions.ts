@@ -230,11 +230,6 @@ export const SCENARIOS: readonly Scenario[] = [
     setUp: withLeftStandIns,
     actors: [backup([0, 2, 4, 8]), pruning, takeForDead],
   },
-  {
-    name: "two prunes that lay frames anew and do not keep each other out, and a backup",
-    setUp: withSparseFrames,
-    actors: [pruningBesideAnother, pruningUnlocked, backup([2, 4, 8])],
-  },
   { name: "a reader and prune that lays frames anew", setUp: withLeftStandIns, actors: [reading, pruning] },
   { name: "a reader and prune", setUp: withForgotten, actors: [reading, pruning] },
   { name: "a reader, a backup and prune", setUp: withForgotten, actors: [reading, backup([2, 4]), pruning] },
