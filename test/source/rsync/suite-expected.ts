@@ -32,7 +32,7 @@ export const EXPECTED: Readonly<Record<string, { readonly fetch?: string; readon
   },
   "unsafe-links": { fetch: refused("--copy-links"), push: refused("--copy-unsafe-links") },
   wildmatch: { fetch: "not run by it: of a function of rsync's", push: "not run by it: of a function of rsync's" },
-  xattrs: { fetch: refused("--fake-super"), push: refused("--copy-dest") },
+  xattrs: { push: refused("--copy-dest") },
 };
 
 function refused(what: string): string {
