@@ -13,7 +13,10 @@ const CASES: readonly (readonly [typed: string, offered: readonly string[]])[] =
   ["key ", ["add", "list", "passwd", "remove"]],
   ["-r /x key re", ["remove"]],
   ["--repo /x --json sna", ["snapshots"]],
-  ["backup --exclude-", ["--exclude-caches", "--exclude-file", "--exclude-if-present", "--exclude-larger-than", "--exclude-these"]],
+  [
+    "backup --exclude-",
+    ["--exclude-caches", "--exclude-file", "--exclude-if-present", "--exclude-larger-than", "--exclude-these"],
+  ],
   ["backup --tag key --one-file", ["--one-file-system"]],
   ["backup --compression ", ["auto", "better", "fastest", "max", "off"]],
   ["completion ", ["bash", "fish", "zsh"]],
