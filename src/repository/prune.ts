@@ -1,5 +1,5 @@
 import { checksum16, sha256Hex } from "../crypto/keyed-hash.ts";
-import { DamagedError } from "../errors.ts";
+import { DamagedError, LockedError } from "../errors.ts";
 import { type Condemned, encodeCondemned } from "../format/condemned.ts";
 import { PREFIXES } from "../format/names.ts";
 import { type FrameName, packObjectName } from "../format/pack.ts";
@@ -13,7 +13,7 @@ import { layAnew, type SupersededFrame } from "./lay-anew.ts";
 import { findLiveFrames } from "./live-frames.ts";
 import { createPackWriter } from "./pack-writer.ts";
 import type { Repository } from "./repository.ts";
-import { isDiscFull, listRunning, type LiveRun, notePruning } from "./running.ts";
+import { isDiscFull, listRunning, type LiveRun, notePruning, type PruneNote } from "./running.ts";
 import { listSnapshots, type SnapshotRecord } from "./snapshots.ts";
 
 /**
@@ -66,18 +66,24 @@ const LOAD_OPTIONS = { forWriting: true, keepCondemned: true, framesOnly: true }
 
 const DEFAULT_MAX_UNUSED_RATIO = 0.05;
 const SMALL_INDEX_BYTES = 512 * 1024;
+/** While it deletes, a prune looks now and then whether it is still thought to be alive. */
+const LOOK_AGAIN_MS = 1000;
 
 export async function prune(repository: Repository, options: PruneOptions = {}): Promise<PruneResult> {
-  if (options.dryRun === true) return pruneNoted(repository, options);
+  if (options.dryRun === true) return pruneNoted(repository, options, undefined);
   const note = await notePruning(repository.storage);
   try {
-    return await pruneNoted(repository, options);
+    return await pruneNoted(repository, options, note);
   } finally {
     await note.remove();
   }
 }
 
-async function pruneNoted(repository: Repository, options: PruneOptions): Promise<PruneResult> {
+async function pruneNoted(
+  repository: Repository,
+  options: PruneOptions,
+  note: PruneNote | undefined,
+): Promise<PruneResult> {
   const step = options.onStep ?? ((): void => undefined);
   step("reading snapshots and indexes");
   const snapshots = await listSnapshots(repository);
@@ -131,7 +137,7 @@ async function pruneNoted(repository: Repository, options: PruneOptions): Promis
   // From here on it goes through: what it does is short, and broken off it would only have to be done again.
   options.signal?.throwIfAborted();
   if (packsToDelete > 0) step(`deleting ${packsToDelete} packs`);
-  const deletion = { repository, added, knownSnapshots: new Set(snapshots), laidAnew };
+  const deletion = { repository, note, added, knownSnapshots: new Set(snapshots), laidAnew };
   const outcome = await deletePacks(deletion, loaded.condemnedLists, fresh);
   return {
     ...plan,
@@ -298,6 +304,7 @@ interface Deletion {
   readonly repository: Repository;
   /** Packs that this prune has stored. */
   readonly added: ReadonlySet<string>;
+  readonly note: PruneNote | undefined;
   /** Snapshots that were looked at when it was decided what is garbage, */
   readonly knownSnapshots: ReadonlySet<SnapshotRecord>;
   /** and frames that these do not need any more, as others stand for them. */
@@ -332,7 +339,7 @@ async function deletePacks(
 }
 
 async function deleteCondemned(deletion: Deletion, lists: readonly CondemnedList[]): Promise<Outcome> {
-  const { repository, added } = deletion;
+  const { repository, added, note } = deletion;
   const { storage } = repository;
   const running = await removeNotesLeftBehind(repository);
   const alive = new Set(running.map(({ run }) => run));
@@ -352,16 +359,38 @@ async function deleteCondemned(deletion: Deletion, lists: readonly CondemnedList
     waiting.push(...(isAsItWas ? [list] : await replaceList(storage, list, packs, list.runs ?? [...alive])));
   }
   const doomed = [...new Set(due.flatMap(({ packs }) => packs))].filter((pack) => !needed.has(pack));
+  if (doomed.length > 0) await assertIsOurs(note, storage.location);
+  let lookedMs = Date.now();
   if (doomed.length > 0 || alive.size === 0) await dropFromIndexes(repository, loaded, new Set(doomed), added);
   // Broken off in between, what was laid anew is there again in its old place, and copies of earlier tries are not.
   const old = packsOf(loaded.frames, inTable(loaded.frames, deletion.laidAnew));
   const inOrder = [...doomed.filter((name) => !old.has(name)), ...doomed.filter((name) => old.has(name))];
-  for (const name of inOrder) await storage.delete(packObjectName(name));
+  for (const name of inOrder) {
+    if (Date.now() - lookedMs > LOOK_AGAIN_MS) {
+      await assertIsOurs(note, storage.location);
+      lookedMs = Date.now();
+    }
+    await storage.delete(packObjectName(name));
+  }
   for (const { name } of due) if (name !== "") await storage.delete(name);
   const waitsFor = new Set(waiting.flatMap(({ runs = [] }) => runs));
   const notes = running.filter(({ run }) => waitsFor.has(run));
   const waitingFor = notes.map((note) => `${note.what} on ${note.host} (process ${note.process})`);
   return { deleted: doomed, waiting, waitingFor };
+}
+
+/**
+ * A prune whose machine slept for days, or whose note somebody removed, may have been taken for dead. Another may then be at
+ * work that counts on what this one is about to delete.
+ */
+async function assertIsOurs(note: PruneNote | undefined, location: string): Promise<void> {
+  if (note === undefined || (await note.isOurs())) return;
+  throw new LockedError(
+    `this prune of ${location} was taken for dead, and stops before it deletes what is needed again`,
+    {
+      hint: "nothing is lost; run it again",
+    },
+  );
 }
 
 /** Of condemned packs, those that snapshots need after all. */

@@ -7,7 +7,7 @@ import { PREFIXES } from "../format/names.ts";
 import { decodeRunning, encodeRunning, type Running } from "../format/running.ts";
 import { discFull, faultyStorage } from "../storage/faulty.ts";
 import { type MemoryStorage, memoryStorage } from "../storage/memory.ts";
-import { listRunning, notePruning, noteRunning, removeAllNotes, STALE_NOTE_MS } from "./running.ts";
+import { listRunning, notePruning, noteRunning, removeNotes, STALE_NOTE_MS } from "./running.ts";
 
 function notesIn(storage: MemoryStorage): string[] {
   return [...storage.objects.keys()].filter((name) => name.startsWith(PREFIXES.running));
@@ -159,11 +159,30 @@ test("on a full disc pruning needs no note", async () => {
   await (await notePruning(storage)).remove();
 });
 
-test("unlocking removes every note", async () => {
+test("unlocking removes what was left behind, or every note", async () => {
   const storage = memoryStorage();
   put(storage, {});
-  put(storage, { host: hostname() });
+  const left = put(storage, { host: hostname(), process: 2 ** 22 + 1 });
   await notePruning(storage);
-  assert.equal(await removeAllNotes(storage), 3);
+  const { removed, kept } = await removeNotes(storage, false);
+  assert.deepEqual([removed, kept.map(({ what }) => what).toSorted()], [1, ["backup", "prune"]]);
+  assert.ok(!notesIn(storage).includes(left));
+  assert.deepEqual(await removeNotes(storage, true), { removed: 2, kept: [] });
+  assert.deepEqual(notesIn(storage), []);
+});
+
+test("a prune that was taken for dead knows, and leaves the note of the next one alone", async () => {
+  const storage = memoryStorage();
+  const first = await notePruning(storage);
+  assert.ok(await first.isOurs());
+  await removeNotes(storage, true);
+  assert.ok(!(await first.isOurs()));
+  // Notes tell apart by their time.
+  await new Promise((resolve) => setTimeout(resolve, 2));
+  const second = await notePruning(storage);
+  assert.ok(!(await first.isOurs()));
+  await first.remove();
+  assert.ok(await second.isOurs());
+  await second.remove();
   assert.deepEqual(notesIn(storage), []);
 });

@@ -71,11 +71,17 @@ async function putNote(storage: Storage, run: string, what: string, started: str
   return name;
 }
 
+export interface PruneNote {
+  /** Whether it is still there, and not another's in its place. True on a full disc, where there is none. */
+  isOurs(): Promise<boolean>;
+  remove(): Promise<void>;
+}
+
 /**
  * Notes that a prune is at work. Throws `LockedError` where another one is. On a full disc there is no note: pruning must
  * work there above all, and two that delete the same garbage do no harm.
  */
-export async function notePruning(storage: Storage): Promise<Pick<RunningNote, "remove">> {
+export async function notePruning(storage: Storage): Promise<PruneNote> {
   const note = encodeRunning({
     host: hostname(),
     process: process.pid,
@@ -86,26 +92,45 @@ export async function notePruning(storage: Storage): Promise<Pick<RunningNote, "
     try {
       if (await storage.put(PRUNE_NOTE, [note])) break;
     } catch (error) {
-      if (isDiscFull(error)) return { remove: async () => undefined };
+      if (isDiscFull(error)) return { isOurs: async () => true, remove: async () => undefined };
       throw error;
     }
     const other = await readNote(storage, PRUNE_NOTE);
     // It has just ended.
     if (other === undefined) continue;
-    if (attempt > 2 || !(isLeftBehind(other) || (await isOlderThan(PRUNE_NOTE, STALE_PRUNE_MS)))) {
+    if (attempt > 2 || !(await isPruneLeftBehind(storage, other))) {
       throw new LockedError(
         `${storage.location} is being pruned by process ${other.process} on ${other.host} since ${other.started}`,
-        { hint: 'try again when that has ended; if it did not end well, run "holdfast unlock"' },
+        {
+          hint: `try again when that has ended; if it did not end well, run "holdfast unlock"${other.host === hostname() ? "" : " there, or here with --remove-all"}`,
+        },
       );
     }
     await storage.delete(PRUNE_NOTE);
   }
-  return { remove: () => storage.delete(PRUNE_NOTE) };
 
-  async function isOlderThan(name: string, ageMs: number): Promise<boolean> {
-    const found = await storage.stat(name);
-    return found !== undefined && Date.now() - found.modifiedMs > ageMs;
+  async function isOurs(): Promise<boolean> {
+    try {
+      return note.equals(await storage.get(PRUNE_NOTE));
+    } catch (error) {
+      if (error instanceof ObjectMissingError) return false;
+      throw error;
+    }
   }
+
+  return {
+    isOurs,
+    async remove() {
+      // Somebody may have taken us for dead, and be at work now.
+      if (await isOurs()) await storage.delete(PRUNE_NOTE);
+    },
+  };
+}
+
+async function isPruneLeftBehind(storage: Storage, note: Running): Promise<boolean> {
+  if (isLeftBehind(note)) return true;
+  const found = await storage.stat(PRUNE_NOTE);
+  return found !== undefined && Date.now() - found.modifiedMs > STALE_PRUNE_MS;
 }
 
 export function isDiscFull(error: unknown): boolean {
@@ -141,14 +166,31 @@ export async function listRunning(storage: Storage): Promise<Runs> {
   return { running, leftBehind };
 }
 
-/** Removes all notes, whosever they are. Gives how many there were. */
-export async function removeAllNotes(storage: Storage): Promise<number> {
+export interface RemovedNotes {
+  readonly removed: number;
+  /** Notes of those who live, as far as can be told. */
+  readonly kept: readonly Running[];
+}
+
+/** Removes notes whose writers are gone, or with `all` every note, whosever it is. */
+export async function removeNotes(storage: Storage, all: boolean): Promise<RemovedNotes> {
+  const { leftBehind } = await listRunning(storage);
+  const kept: Running[] = [];
   let removed = 0;
   for await (const { name } of storage.list(PREFIXES.running)) {
+    if (!all) {
+      const note = await readNote(storage, name);
+      if (note === undefined) continue;
+      const isGone = name === PRUNE_NOTE ? await isPruneLeftBehind(storage, note) : leftBehind.includes(name);
+      if (!isGone) {
+        kept.push(note);
+        continue;
+      }
+    }
     await storage.delete(name);
     removed++;
   }
-  return removed;
+  return { removed, kept };
 }
 
 /** A note that can't be understood counts as somebody's: better wait than delete what they need. */

@@ -10,7 +10,7 @@ import { PREFIXES } from "../../src/format/names.ts";
 import { checkRepository } from "../../src/repository/check.ts";
 import { prune } from "../../src/repository/prune.ts";
 import type { Repository } from "../../src/repository/repository.ts";
-import { removeAllNotes } from "../../src/repository/running.ts";
+import { removeNotes } from "../../src/repository/running.ts";
 import type { Disk } from "../../src/storage/disk.ts";
 import { storageOnDisk } from "../../src/storage/local.ts";
 import type { Storage } from "../../src/storage/storage.ts";
@@ -70,7 +70,7 @@ async function verifyAndGoOn(storage: Storage, acknowledged: Acknowledged): Prom
   }
   await verifyAll(storage, acknowledged);
   // The machine has started anew: none of those who left notes is there any more.
-  await removeAllNotes(storage);
+  await removeNotes(storage, true);
   const repository = await reopenRepository(storage);
   const content = someContent(seededRandom(acknowledged.size));
   const all = new Map([...acknowledged, [await saveTiny(repository, content), content]]);
