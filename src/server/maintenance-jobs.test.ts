@@ -199,7 +199,7 @@ test("a drill proves a host's snapshot, and a blind server tells that it can't",
   assert.equal((await jobs(fleet)({ kind: "drill", host: "web" })).state, "succeeded");
   assert.ok((await listCatalogue(fleet.database))[0].verified);
   const blind = await testFleet(t, { keyMode: "owner" });
-  await enrolledHost(blind, "web");
+  await enrolledHost(blind, "web", { keyMode: "write-only" });
   await history(t, blind, "web", 1, 1000);
   const { state, error } = await jobs(blind)({ kind: "drill", host: "web" });
   assert.equal(state, "failed");

@@ -287,7 +287,7 @@ test("an age identity opens the repository", { skip: skipUnless({ commands: ["ag
   const recipient = (await runOk("age-keygen", ["-y", identity])).trim();
   await at.ok(["key", "add", "--recipient", recipient, "--label", "recovery"]);
   const listed = await at.ok(["key", "list", "--identity-file", identity], { env: { HOLDFAST_PASSWORD: undefined } });
-  assert.match(listed, /\*[0-9a-f]{8} +age identity/);
+  assert.match(listed, /\*[0-9a-f]{8} +recovery +age identity/);
 });
 
 test("backup leaves out what patterns, sizes and tags say, and takes lists of paths", async (t) => {
