@@ -20,9 +20,9 @@ const skip = skipUnless({ commands: ["rsync", "perl"] });
 /** More would show nothing new. */
 const MOST_CUTS = 24;
 
-/** Joins its standard input and output with a socket, as ssh does with a connection. */
+/** Joins its standard input and output with a socket, as ssh does with a connection. rsync gives it pipes that never block. */
 const JOIN = `
-use IO::Socket::UNIX; use IO::Select;
+use IO::Socket::UNIX; use IO::Select; use IO::Handle; STDOUT->blocking(1);
 my $s = IO::Socket::UNIX->new($ARGV[0]) or die; syswrite($s, join(" ", @ARGV[2..$#ARGV]) . "\\n");
 my $in = IO::Select->new($s, \\*STDIN);
 while (my @ready = $in->can_read) { for my $from (@ready) {
