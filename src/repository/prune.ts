@@ -339,7 +339,7 @@ async function deletePacks(
 }
 
 async function deleteCondemned(deletion: Deletion, lists: readonly CondemnedList[]): Promise<Outcome> {
-  const { repository, added, note } = deletion;
+  const { repository, added } = deletion;
   const { storage } = repository;
   const running = await removeNotesLeftBehind(repository);
   const alive = new Set(running.map(({ run }) => run));
@@ -359,7 +359,7 @@ async function deleteCondemned(deletion: Deletion, lists: readonly CondemnedList
     waiting.push(...(isAsItWas ? [list] : await replaceList(storage, list, packs, list.runs ?? [...alive])));
   }
   const doomed = [...new Set(due.flatMap(({ packs }) => packs))].filter((pack) => !needed.has(pack));
-  if (doomed.length > 0) await assertIsOurs(note, storage.location);
+  if (doomed.length > 0) await assertIsOurs(deletion.note, storage.location);
   let lookedMs = Date.now();
   if (doomed.length > 0 || alive.size === 0) await dropFromIndexes(repository, loaded, new Set(doomed), added);
   // Broken off in between, what was laid anew is there again in its old place, and copies of earlier tries are not.
@@ -367,7 +367,7 @@ async function deleteCondemned(deletion: Deletion, lists: readonly CondemnedList
   const inOrder = [...doomed.filter((name) => !old.has(name)), ...doomed.filter((name) => old.has(name))];
   for (const name of inOrder) {
     if (Date.now() - lookedMs > LOOK_AGAIN_MS) {
-      await assertIsOurs(note, storage.location);
+      await assertIsOurs(deletion.note, storage.location);
       lookedMs = Date.now();
     }
     await storage.delete(packObjectName(name));
