@@ -36,6 +36,8 @@ const configuration = z.strictObject({
       enabled: z.boolean().default(true),
       /** So many hosts are pulled from at once. */
       at_once: z.int().min(1).max(100).default(3),
+      /** A pull that takes longer is stopped. */
+      longest_hours: z.number().positive().max(8760).default(48),
     })
     .prefault({}),
 });

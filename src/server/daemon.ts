@@ -124,6 +124,7 @@ async function startParts(
     dataFolder: path.resolve(dataFolder),
     program: options.program,
     atOnce: configuration.pulls.at_once,
+    longestMs: configuration.pulls.longest_hours * 3_600_000,
     nowMs,
     log,
   });

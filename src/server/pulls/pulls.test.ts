@@ -45,6 +45,7 @@ async function place(t: Cleanup, hosts: readonly string[], atOnce = 2): Promise<
     dataFolder: fleet.folder,
     program: "test",
     atOnce,
+    longestMs: 10 * HOUR_MS,
     nowMs: () => clock.nowMs,
     log: () => undefined,
     perform,
@@ -119,4 +120,25 @@ test("suspended hosts, and those that have an agent, are not to be had", async (
   clock.nowMs += HOUR_MS;
   await pulls.tick();
   assert.equal(told.size, 0);
+});
+
+test("hosts that never come to an end keep nobody waiting for long, and are stopped in the end", async (t) => {
+  const { fleet, pulls, clock, told } = await place(t, ["a", "b", "c"], 2);
+  clock.nowMs += 11 * MINUTE_MS;
+  await pulls.tick();
+  const slow = [...told.keys()];
+  assert.equal(slow.length, 2);
+  clock.nowMs += HOUR_MS;
+  await pulls.tick();
+  assert.equal(told.size, 2);
+  clock.nowMs += MINUTE_MS;
+  await pulls.tick();
+  assert.equal(told.size, 3);
+  clock.nowMs += 9 * HOUR_MS;
+  await pulls.tick();
+  const runs = await listRuns(fleet.database, { limit: 10 });
+  const stopped = runs.filter(({ error }) => error?.startsWith("it took longer than 10 hours"));
+  assert.deepEqual(stopped.map(({ host }) => host).toSorted(), slow.toSorted());
+  assert.ok(stopped.every(({ state }) => state === "failed"));
+  assert.ok(slow.every((name) => !told.has(name)));
 });

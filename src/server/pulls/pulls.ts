@@ -18,8 +18,10 @@ export interface PullsOptions {
   readonly dataFolder: string;
   /** Name and version. */
   readonly program: string;
-  /** So many at once, but for those that a person asked for. */
+  /** So many at once, but for those that a person asked for, and those that have been at it for over an hour. */
   readonly atOnce: number;
+  /** One that takes longer is stopped: a hostile host must not keep a process busy for ever by sending byte after byte. */
+  readonly longestMs: number;
   readonly nowMs: () => number;
   readonly log: Log;
   /** Does a pull to its end. By default in a process of its own. */
@@ -40,18 +42,37 @@ export interface Pulls {
   close(): Promise<void>;
 }
 
+/** A pull that has taken so long gives its place to others, which slow hosts must not keep waiting. */
+const GIVES_WAY_AFTER_MS = 60 * 60 * 1000;
+/** Of those that gave way, there are so many times `atOnce` at most. */
+const GAVE_WAY_TIMES = 3;
+
+interface UnderWay {
+  readonly account: string;
+  readonly startedMs: number;
+  readonly stopping: AbortController;
+  runId: number | undefined;
+  done: Promise<void>;
+}
+
 export function createPulls(options: PullsOptions): Pulls {
   const { database, dataFolder, program, log, nowMs, perform = performInProcess } = options;
-  const underWay = new Map<string, { readonly account: string; done: Promise<void> }>();
-  const stopping = new AbortController();
+  const underWay = new Map<string, UnderWay>();
+  let isClosed = false;
   let ticking = false;
 
   async function start(host: Host): Promise<number> {
     // The process of a run that has ended may still be on its way out.
     if (!(await isRunning(database, host))) await underWay.get(host.name)?.done;
     if (underWay.has(host.name)) throw new BusyError(`${host.name} is being pulled already`);
-    if (stopping.signal.aborted) throw new BusyError("the server is being stopped");
-    const running = { account: host.account, done: Promise.resolve() };
+    if (isClosed) throw new BusyError("the server is being stopped");
+    const running: UnderWay = {
+      account: host.account,
+      startedMs: nowMs(),
+      stopping: new AbortController(),
+      runId: undefined,
+      done: Promise.resolve(),
+    };
     underWay.set(host.name, running);
     let runId: number;
     try {
@@ -60,15 +81,31 @@ export function createPulls(options: PullsOptions): Pulls {
       underWay.delete(host.name);
       throw error;
     }
-    running.done = follow(host, runId).finally(() => underWay.delete(host.name));
+    running.runId = runId;
+    running.done = follow(host, runId, running.stopping.signal).finally(() => underWay.delete(host.name));
+    if (isClosed) running.stopping.abort();
     return runId;
   }
 
-  async function follow(host: Host, runId: number): Promise<void> {
+  async function stopWhatTakesTooLong(): Promise<void> {
+    for (const { startedMs, runId, stopping } of underWay.values()) {
+      if (runId === undefined || stopping.signal.aborted || nowMs() - startedMs <= options.longestMs) continue;
+      const error = `it took longer than ${options.longestMs / 3_600_000} hours (longest_hours), and was stopped; the next goes on from there`;
+      await endRun(database, runId, { state: "failed", error }, nowMs());
+      stopping.abort();
+    }
+  }
+
+  function mayStart(): boolean {
+    const gaveWay = [...underWay.values()].filter(({ startedMs }) => nowMs() - startedMs > GIVES_WAY_AFTER_MS).length;
+    return underWay.size - Math.min(gaveWay, GAVE_WAY_TIMES * options.atOnce) < options.atOnce;
+  }
+
+  async function follow(host: Host, runId: number, signal: AbortSignal): Promise<void> {
     log("info", "a pull begins", { host: host.name, run: runId });
     let problem = "the process that pulled ended without a word";
     try {
-      await perform({ dataFolder, host: host.name, runId, program }, stopping.signal);
+      await perform({ dataFolder, host: host.name, runId, program }, signal);
     } catch (error) {
       problem = messageOf(error);
     }
@@ -94,12 +131,13 @@ export function createPulls(options: PullsOptions): Pulls {
       return start(host);
     },
     async tick() {
-      if (ticking || stopping.signal.aborted) return;
+      if (ticking || isClosed) return;
       ticking = true;
       try {
+        await stopWhatTakesTooLong();
         const due = await duePulls(database, nowMs());
         for (const host of due) {
-          if (underWay.size >= options.atOnce) break;
+          if (!mayStart()) break;
           if (!underWay.has(host.name)) await start(host);
         }
       } finally {
@@ -108,7 +146,8 @@ export function createPulls(options: PullsOptions): Pulls {
     },
     running: (account) => [...underWay.values()].filter((pull) => pull.account === account).length,
     async close() {
-      stopping.abort();
+      isClosed = true;
+      for (const { stopping } of underWay.values()) stopping.abort();
       await Promise.all([...underWay.values()].map(({ done }) => done));
     },
   };
