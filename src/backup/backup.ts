@@ -112,6 +112,8 @@ const RACY_MS = 2000;
 interface QueuedEntry {
   readonly entry: SourceEntry;
   readonly change: EntryChange;
+  /** How it stood in its tree in the last run, if it looks as if it had changed. */
+  readonly previous: Buffer | undefined;
   /** What the last run knows, where all of it or the content is still the same. */
   readonly known: KnownEntry | undefined;
   read: ReadFile | undefined;
@@ -187,7 +189,8 @@ export async function backup(options: BackupOptions): Promise<BackupResult> {
     const usable =
       match !== undefined && match.same !== "nothing" && (entry.stat.type === "file" || match.same === "all");
     if (usable && hasContent(match)) {
-      queue.push({ entry, change: "unmodified", known: match, read: undefined, isReadHere: true, link, listedMs });
+      const whole = { change: "unmodified", previous: undefined, known: match } as const;
+      queue.push({ entry, ...whole, read: undefined, isReadHere: true, link, listedMs });
       return;
     }
     const shared = link?.read;
@@ -198,7 +201,8 @@ export async function backup(options: BackupOptions): Promise<BackupResult> {
       if (link !== undefined) link.read = read;
     }
     const change = match === undefined ? "new" : "changed";
-    queue.push({ entry, change, known: undefined, read, isReadHere: shared === undefined, link, listedMs });
+    const previous = match?.encoded;
+    queue.push({ entry, change, previous, known: undefined, read, isReadHere: shared === undefined, link, listedMs });
   }
 
   /** An unchanged entry's encoding, with the group that this run knows the inode by. */
@@ -272,7 +276,9 @@ export async function backup(options: BackupOptions): Promise<BackupResult> {
     const trust = made.stable && ageMs > RACY_MS ? "all" : "nothing";
     const isSame = before?.same === "all" && encoded === before.encoded && trust === "all";
     log?.add({ depth, stat, encoded, listedIds, trust, sameAs: isSame ? before.position : undefined });
-    count(queued, stat);
+    // It had to be read, as it was changed just before the last run, perhaps only so.
+    const isAsBefore = queued.previous?.equals(encoded) === true;
+    count(entry, isAsBefore ? "unmodified" : queued.change, stat);
   }
 
   /** The encoding of a new or changed entry; undefined where it could not be read. */
@@ -353,8 +359,7 @@ export async function backup(options: BackupOptions): Promise<BackupResult> {
     return entry.type === "directory" ? encodeEntry(plainDirectory(entry)) : undefined;
   }
 
-  function count(queued: QueuedEntry, stat: FileStat): void {
-    const { change, entry } = queued;
+  function count(entry: SourceEntry, change: EntryChange, stat: FileStat): void {
     if (stat.type === "file") {
       counts.files[change]++;
       progress.files++;

@@ -375,3 +375,15 @@ test("passwords come from a file or a command, and not from both", async (t) => 
   assert.match(failing.stderr, /password command failed: it ended with 7: sorry/);
   assert.match((await at.run(["snapshots"], { env })).stderr, /an empty password is not a password/);
 });
+
+test("what had to be read again, and is as it was, counts as unmodified", async (t) => {
+  const at = workplace(t);
+  await at.ok(["init"]);
+  writeFileSync(path.join(at.source, "young"), "changed a moment ago");
+  await at.ok(["backup", at.source]);
+  const second = (await at.json(["backup", at.source])).at(-1) as unknown as Record<string, number>;
+  assert.deepEqual([second["files_new"], second["files_changed"]], [0, 0]);
+  writeFileSync(path.join(at.source, "young"), "changed a moment AGO");
+  const third = (await at.json(["backup", at.source])).at(-1) as unknown as Record<string, number>;
+  assert.deepEqual([third["files_new"], third["files_changed"]], [0, 1]);
+});
