@@ -1,5 +1,5 @@
-import { availableParallelism } from "node:os";
-import { Worker } from "node:worker_threads";
+import type { Worker } from "node:worker_threads";
+import { createEarlyWorkers } from "../platform/early-workers.ts";
 import type { SealedFrame } from "../repository/frame-writer.ts";
 import {
   type FileResult,
@@ -44,25 +44,8 @@ interface Member {
   streamBytesAhead: number;
 }
 
-/** Threads that were started before there was anything to tell them. */
-const early: Worker[] = [];
-
-function startWorker(): Worker {
-  // They make few objects: a large space for young ones would only wait to be filled.
-  return new Worker(new URL("./worker/worker.ts", import.meta.url), {
-    resourceLimits: { maxYoungGenerationSizeMb: 3 },
-  });
-}
-
-/** Lets threads load their code while something else is waited for. */
-export function startWorkersEarly(size: number = availableParallelism()): void {
-  while (early.length < size) early.push(startWorker());
-}
-
-/** Ends those that were not needed after all. */
-export async function stopEarlyWorkers(): Promise<void> {
-  await Promise.all(early.splice(0).map((worker) => worker.terminate()));
-}
+/** May be started before there is a pool that uses them. */
+export const backupWorkers = createEarlyWorkers(new URL("./worker/worker.ts", import.meta.url));
 
 /**
  * Workers start when there is first something to do: a run that finds nothing changed needs none. `onFrame` resolves when
@@ -85,7 +68,7 @@ export function createWorkerPool(
   }
 
   function startMember(): Member {
-    const worker = early.pop() ?? startWorker();
+    const worker = backupWorkers.take();
     worker.postMessage({ ...setup, framesUnderWay } satisfies WorkerSetup);
     const member: Member = { worker, waiting: new Map(), streaming: false, streamBytesAhead: 0 };
     worker.on("message", (message: WorkerReply) => {

@@ -2,7 +2,7 @@ import { hostname } from "node:os";
 import { createBackupProgress, type BackupProgress, type BackupResult, type EntryChange } from "../../backup/backup.ts";
 import { backupToRepository } from "../../backup/backup-to-repository.ts";
 import { hasWalkLogs } from "../../backup/walk-log.ts";
-import { startWorkersEarly, stopEarlyWorkers } from "../../backup/worker-pool.ts";
+import { backupWorkers } from "../../backup/worker-pool.ts";
 import type { FileStat } from "../../platform/file-stat.ts";
 import { displayPath, type RawPath } from "../../platform/raw-path.ts";
 import { findSnapshot } from "../../repository/snapshots.ts";
@@ -57,7 +57,7 @@ export async function run({ context, args, options }: Invocation<typeof backupSp
   const mayBeUnchanged = !options.force && (await hasWalkLogs(cache));
   const ahead = mayBeUnchanged ? ENTRIES_AHEAD.withLog : ENTRIES_AHEAD.withoutLog;
   const source = takesInput(options) ? opened : readAhead(opened, ahead);
-  if (!mayBeUnchanged) startWorkersEarly();
+  if (!mayBeUnchanged) backupWorkers.start();
   let total: (() => ExpectedTotal | undefined) | undefined;
   let shown: Progress | undefined;
   let scan: Scan | undefined;
@@ -113,7 +113,7 @@ export async function run({ context, args, options }: Invocation<typeof backupSp
     shown?.stop();
     await scan?.stop();
     await source.close();
-    await stopEarlyWorkers();
+    await backupWorkers.stop();
   }
 }
 
