@@ -1,5 +1,6 @@
 import { createHash, type Hash } from "node:crypto";
 import { encodePackEnd, encodePackHeader, packObjectName } from "../format/pack.ts";
+import { freeMemory } from "../platform/free-memory.ts";
 import type { Storage } from "../storage/storage.ts";
 import type { SealedFrame } from "./frame-writer.ts";
 
@@ -78,7 +79,8 @@ export function createPackWriter(
     await storage.put(packObjectName(name.toString("hex")), pack.parts);
     progress.durableBytes += pack.sizeBytes;
     // Waiting for the garbage collector to see how much memory hangs on these small objects takes too long.
-    for (const part of new Set(pack.parts)) release(part);
+    // Each was made for one frame, and belongs to nobody else.
+    for (const part of new Set(pack.parts)) freeMemory(part);
     await onStored({ name, sizeBytes: pack.sizeBytes, frames: pack.frames });
   }
 
@@ -124,11 +126,4 @@ function append(pack: OpenPack, bytes: Uint8Array): void {
 function repeatFirstFrame(pack: OpenPack): void {
   pack.frames.push({ ...pack.frames[0], offset: pack.sizeBytes });
   append(pack, pack.parts[1]);
-}
-
-/** Frees the memory of a record at once: it was made for one frame and belongs to nobody else. */
-function release(part: Uint8Array): void {
-  if (part.byteOffset === 0 && part.buffer instanceof ArrayBuffer && part.byteLength === part.buffer.byteLength) {
-    part.buffer.transfer(0);
-  }
 }
