@@ -8,6 +8,7 @@ import {
   type SpaceThresholds,
 } from "../retention/space.ts";
 import { discSpace, findAccount, fullQuota, type Account } from "./accounts.ts";
+import { latestSnapshotMs } from "./catalogue.ts";
 import type { Database } from "./database/open.ts";
 import type { Host } from "./hosts.ts";
 import { findPolicy } from "./policies.ts";
@@ -112,18 +113,11 @@ export async function admitBackup(
 
 async function refuseTooSoon(database: Database, host: Host, nowMs: number): Promise<void> {
   const { minimumIntervalMinutes } = await findPolicy(database, host.policy);
-  const latest = await database
-    .selectFrom("snapshots")
-    .select("time_ms")
-    .where("account_id", "=", host.accountId)
-    .where("host", "=", host.name)
-    .orderBy("time_ms", "desc")
-    .limit(1)
-    .executeTakeFirst();
-  if (latest === undefined) return;
-  const waitMs = latest.time_ms + minimumIntervalMinutes * 60_000 - nowMs;
+  const latestMs = await latestSnapshotMs(database, host);
+  if (latestMs === undefined) return;
+  const waitMs = latestMs + minimumIntervalMinutes * 60_000 - nowMs;
   // A snapshot dated later than the server's clock (it was set back) must not lock its host out.
-  if (waitMs <= 0 || latest.time_ms > nowMs) return;
+  if (waitMs <= 0 || latestMs > nowMs) return;
   throw new RefusedError(`the last snapshot of "${host.name}" is not yet ${minimumIntervalMinutes} minutes old`, {
     hint: `wait ${Math.ceil(waitMs / 60_000)} minutes, or let an administrator lower the policy's minimum interval`,
   });

@@ -24,6 +24,22 @@ export interface SnapshotQuery {
   readonly limit?: number | undefined;
 }
 
+/** When the latest snapshot of a host was taken, ms since 1970; undefined where there is none. */
+export async function latestSnapshotMs(
+  database: Database,
+  host: { readonly accountId: number; readonly name: string },
+): Promise<number | undefined> {
+  const latest = await database
+    .selectFrom("snapshots")
+    .select("time_ms")
+    .where("account_id", "=", host.accountId)
+    .where("host", "=", host.name)
+    .orderBy("time_ms", "desc")
+    .limit(1)
+    .executeTakeFirst();
+  return latest?.time_ms;
+}
+
 /** The latest first. */
 export async function listCatalogue(database: Database, query: SnapshotQuery = {}): Promise<CatalogueSnapshot[]> {
   let select = database

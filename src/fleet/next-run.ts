@@ -1,4 +1,5 @@
 /** When a host shall save again, as the server tells it and as `status` shows it. */
+import { latestSnapshotMs } from "./catalogue.ts";
 import type { Database } from "./database/open.ts";
 import type { Host } from "./hosts.ts";
 import { findPolicy } from "./policies.ts";
@@ -21,14 +22,7 @@ export async function nextRunOf(database: Database, host: Host, nowMs: number): 
   if (await isRunWanted(database, host.id)) return { nextRunMs: nowMs, wanted: true };
   const { schedule: text } = await findPolicy(database, host.policy);
   const schedule = parseSchedule(text);
-  const latest = await database
-    .selectFrom("snapshots")
-    .select("time_ms")
-    .where("account_id", "=", host.accountId)
-    .where("host", "=", host.name)
-    .orderBy("time_ms", "desc")
-    .limit(1)
-    .executeTakeFirst();
+  const latestMs = await latestSnapshotMs(database, host);
   const attempt = await database
     .selectFrom("runs")
     .select(["started_ms", "ended_ms", "state"])
@@ -38,8 +32,8 @@ export async function nextRunOf(database: Database, host: Host, nowMs: number): 
     .executeTakeFirst();
   // The server ends each run that is not under way any more.
   if (attempt?.state === "running") return { nextRunMs: nowMs + ASK_EVERY_MS, wanted: false };
-  const due = latest === undefined ? host.createdMs : nextPlaceMs(schedule, host.name, latest.time_ms);
-  const isLater = attempt !== undefined && attempt.started_ms > (latest?.time_ms ?? -Infinity);
+  const due = latestMs === undefined ? host.createdMs : nextPlaceMs(schedule, host.name, latestMs);
+  const isLater = attempt !== undefined && attempt.started_ms > (latestMs ?? -Infinity);
   const retryMs = isLater ? (attempt.ended_ms ?? attempt.started_ms) + retryAfterMs(schedule, attempt.started_ms) : due;
   return { nextRunMs: Math.max(due, retryMs), wanted: false };
 }
