@@ -13,7 +13,7 @@ import { layAnew, type SupersededFrame } from "./lay-anew.ts";
 import { findLiveFrames } from "./live-frames.ts";
 import { createPackWriter } from "./pack-writer.ts";
 import type { Repository } from "./repository.ts";
-import { isDiscFull, listRunning, type LiveRun, notePruning, type PruneNote } from "./running.ts";
+import { isDiscFull, listRunning, notePruning, type PruneNote, removeNotesLeftBehind } from "./running.ts";
 import { listSnapshots, type SnapshotRecord } from "./snapshots.ts";
 
 /**
@@ -341,7 +341,7 @@ async function deletePacks(
 async function deleteCondemned(deletion: Deletion, lists: readonly CondemnedList[]): Promise<Outcome> {
   const { repository, added } = deletion;
   const { storage } = repository;
-  const running = await removeNotesLeftBehind(repository);
+  const { running } = await removeNotesLeftBehind(storage);
   const alive = new Set(running.map(({ run }) => run));
   // With the condemnation durable, whoever starts now will see it; whoever has ended has left a snapshot to be seen here.
   const loaded = await loadIndex(repository, LOAD_OPTIONS);
@@ -429,18 +429,6 @@ async function findNeededPacks(
     });
   }
   return needed;
-}
-
-/**
- * Whoever is writing, once all notes are gone whose writers are. It looks again after each removal: a writer that was taken
- * for dead renews its note, and then either sees that its old one is gone, or is seen here.
- */
-async function removeNotesLeftBehind({ storage }: Repository): Promise<readonly LiveRun[]> {
-  for (;;) {
-    const { running, leftBehind } = await listRunning(storage);
-    if (leftBehind.length === 0) return running;
-    for (const name of leftBehind) await storage.delete(name);
-  }
 }
 
 function newList(packs: readonly string[], runs?: readonly string[]): Condemned {

@@ -174,23 +174,38 @@ export interface RemovedNotes {
 
 /** Removes notes whose writers are gone, or with `all` every note, whosever it is. */
 export async function removeNotes(storage: Storage, all: boolean): Promise<RemovedNotes> {
-  const { leftBehind } = await listRunning(storage);
-  const kept: Running[] = [];
+  if (all) return { removed: await removeEveryNote(storage), kept: [] };
+  const { running, removed } = await removeNotesLeftBehind(storage);
+  const pruning = await readNote(storage, PRUNE_NOTE);
+  if (pruning === undefined) return { removed, kept: running };
+  if (!(await isPruneLeftBehind(storage, pruning))) return { removed, kept: [...running, pruning] };
+  await storage.delete(PRUNE_NOTE);
+  return { removed: removed + 1, kept: running };
+}
+
+async function removeEveryNote(storage: Storage): Promise<number> {
   let removed = 0;
   for await (const { name } of storage.list(PREFIXES.running)) {
-    if (!all) {
-      const note = await readNote(storage, name);
-      if (note === undefined) continue;
-      const isGone = name === PRUNE_NOTE ? await isPruneLeftBehind(storage, note) : leftBehind.includes(name);
-      if (!isGone) {
-        kept.push(note);
-        continue;
-      }
-    }
     await storage.delete(name);
     removed++;
   }
-  return { removed, kept };
+  return removed;
+}
+
+/**
+ * Removes the notes of writers that are gone, other than prunes, and gives those that are left. It looks again after each
+ * removal: a writer that was taken for dead renews its note, and then either sees that its old one is gone, or is seen here.
+ */
+export async function removeNotesLeftBehind(
+  storage: Storage,
+): Promise<{ readonly running: readonly LiveRun[]; readonly removed: number }> {
+  let removed = 0;
+  for (;;) {
+    const { running, leftBehind } = await listRunning(storage);
+    if (leftBehind.length === 0) return { running, removed };
+    for (const name of leftBehind) await storage.delete(name);
+    removed += leftBehind.length;
+  }
 }
 
 /** A note that can't be understood counts as somebody's: better wait than delete what they need. */
