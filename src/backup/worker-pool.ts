@@ -1,5 +1,6 @@
 import type { Worker } from "node:worker_threads";
 import { createEarlyWorkers } from "../platform/early-workers.ts";
+import { endWorker } from "../platform/worker-threads.ts";
 import type { SealedFrame } from "../repository/frame-writer.ts";
 import {
   type FileResult,
@@ -167,7 +168,7 @@ export function createWorkerPool(
       await Promise.all(started.map((member) => answer(member, post(member, { task: "flush" }))));
     },
     async close() {
-      await Promise.all(started.map((member) => member.worker.terminate()));
+      await Promise.all(started.map((member) => endWorker(member.worker)));
     },
   };
 }

@@ -1,5 +1,6 @@
 /** The command `holdfast`. */
 import { errnoOf, InterruptedError, messageOf } from "../errors.ts";
+import { workersLoaded } from "../platform/worker-threads.ts";
 import { commandEntries, commandGroups } from "./commands/table.ts";
 import { closeAll } from "./at-end.ts";
 import { createLiveLines } from "./output/live-lines.ts";
@@ -52,14 +53,14 @@ async function runCommand({ entry, settings, args, options }: ParsedCommand): Pr
       verbosity: settings.verbose,
       color: settings.color,
       closed: () => {
-        if (entry.spec.printsOnly === true) process.exit(READER_GONE);
+        if (entry.spec.printsOnly === true) void exit(READER_GONE);
       },
     },
     createLiveLines(process.stdout, !settings.json && !settings.quiet),
   );
   const signal = listenForInterrupts({
     onFirst: (name) => announceInterrupt(output, name),
-    exit: (code) => process.exit(code),
+    exit: (code) => void exit(code),
   });
   try {
     const module = await entry.load();
@@ -74,11 +75,17 @@ async function runCommand({ entry, settings, args, options }: ParsedCommand): Pr
     const report = reportError(isOwnEnd ? error : signal.reason, debug);
     output.warning(report.text, report.json);
     // Input that nobody closes, or a stuck connection, would keep an interrupted process alive.
-    if (signal.aborted) process.exit(report.exitCode);
+    if (signal.aborted) await exit(report.exitCode);
     return report.exitCode;
   } finally {
     await closeAll();
   }
+}
+
+/** Exits now, whatever is under way. */
+async function exit(code: number): Promise<never> {
+  await workersLoaded();
+  process.exit(code);
 }
 
 function announceInterrupt(output: Output, signal: NodeJS.Signals): void {

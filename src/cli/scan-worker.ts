@@ -1,8 +1,9 @@
-import { parentPort, workerData } from "node:worker_threads";
+import { parentPort } from "node:worker_threads";
+import { beginWorker } from "../platform/worker-threads.ts";
 import { openLocalSource } from "../source/local/local-source.ts";
 import type { ScanOptions, ScanTotal } from "./scan.ts";
 
-const source = openLocalSource({ ...(workerData as ScanOptions), onProblem: () => undefined });
+const source = openLocalSource({ ...(beginWorker() as ScanOptions), onProblem: () => undefined });
 let files = 0;
 let bytes = 0;
 for await (const batch of source.entries()) {

@@ -1,4 +1,4 @@
-import { Worker } from "node:worker_threads";
+import { endWorker, startWorker } from "../platform/worker-threads.ts";
 import type { LocalSourceOptions } from "../source/local/local-source.ts";
 
 /** How much there is to save, counted beside the backup, so that a progress line can tell how long it will take. */
@@ -20,14 +20,14 @@ export type ScanOptions = Omit<LocalSourceOptions, "onProblem">;
 /** Counts on a thread of its own. Where that fails, there is simply no total. */
 export function startScan(options: ScanOptions): Scan {
   let total: ScanTotal | undefined;
-  const worker = new Worker(new URL("./scan-worker.ts", import.meta.url), { workerData: options });
+  const worker = startWorker(new URL("./scan-worker.ts", import.meta.url), options);
   worker.unref();
   worker.on("message", (counted: ScanTotal) => (total = counted));
   worker.on("error", () => undefined);
   return {
     total: () => total,
     async stop() {
-      await worker.terminate();
+      await endWorker(worker);
     },
   };
 }

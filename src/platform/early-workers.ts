@@ -1,5 +1,6 @@
 import { availableParallelism } from "node:os";
-import { Worker } from "node:worker_threads";
+import type { Worker } from "node:worker_threads";
+import { endWorker, startWorker } from "./worker-threads.ts";
 
 /** Worker threads of one kind, some of which may be started before there is anything to tell them. */
 export interface EarlyWorkers {
@@ -14,18 +15,18 @@ export interface EarlyWorkers {
 export function createEarlyWorkers(module: URL): EarlyWorkers {
   const started: Worker[] = [];
 
-  function startWorker(): Worker {
+  function startOne(): Worker {
     // They make few objects: a large space for young ones would only wait to be filled.
-    return new Worker(module, { resourceLimits: { maxYoungGenerationSizeMb: 3 } });
+    return startWorker(module, undefined, { resourceLimits: { maxYoungGenerationSizeMb: 3 } });
   }
 
   return {
     start(size = availableParallelism()) {
-      while (started.length < size) started.push(startWorker());
+      while (started.length < size) started.push(startOne());
     },
-    take: () => started.pop() ?? startWorker(),
+    take: () => started.pop() ?? startOne(),
     async stop() {
-      await Promise.all(started.splice(0).map((worker) => worker.terminate()));
+      await Promise.all(started.splice(0).map(endWorker));
     },
   };
 }

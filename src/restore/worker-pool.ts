@@ -1,5 +1,6 @@
 import type { Worker } from "node:worker_threads";
 import { createEarlyWorkers } from "../platform/early-workers.ts";
+import { endWorker } from "../platform/worker-threads.ts";
 import type { TaskDone, WorkerSetup, WorkerTask } from "./worker/messages.ts";
 
 type WithoutNumber<T> = T extends { number: number } ? Omit<T, "number"> : never;
@@ -69,7 +70,7 @@ export function createWorkerPool(setup: WorkerSetup, size: number): WorkerPool {
       return new Promise((resolve, reject) => member.waiting.set(number, { resolve, reject }));
     },
     async close() {
-      await Promise.all(members.map(({ worker }) => worker.terminate()));
+      await Promise.all(members.map(({ worker }) => endWorker(worker)));
     },
   };
 }

@@ -1,8 +1,9 @@
 import { availableParallelism } from "node:os";
-import { Worker } from "node:worker_threads";
+import type { Worker } from "node:worker_threads";
 import type { KeyRing } from "../crypto/key-ring.ts";
 import { messageOf } from "../errors.ts";
 import { asBuffer } from "../format/codec.ts";
+import { endWorker, startWorker } from "../platform/worker-threads.ts";
 import { errorOf } from "../wire/failure.ts";
 import type { PackToVerify } from "./host-directory.ts";
 import type { VerifyReply, VerifyTask } from "./verify-worker.ts";
@@ -32,7 +33,7 @@ export function createVerifyPool(threads = Math.min(availableParallelism(), MAXI
   let nextNumber = 1;
 
   function startMember(): Member {
-    const worker = new Worker(new URL("./verify-worker.ts", import.meta.url), {
+    const worker = startWorker(new URL("./verify-worker.ts", import.meta.url), undefined, {
       resourceLimits: { maxYoungGenerationSizeMb: 3 },
     });
     // A server that has nothing else to do may end.
@@ -78,7 +79,7 @@ export function createVerifyPool(threads = Math.min(availableParallelism(), MAXI
         });
     },
     async close() {
-      await Promise.all(members.map(({ worker }) => worker.terminate()));
+      await Promise.all(members.map(({ worker }) => endWorker(worker)));
     },
   };
 }

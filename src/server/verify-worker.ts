@@ -3,6 +3,7 @@ import { parentPort } from "node:worker_threads";
 import type { KeyRing } from "../crypto/key-ring.ts";
 import { HoldfastError } from "../errors.ts";
 import { asBuffer } from "../format/codec.ts";
+import { beginWorker } from "../platform/worker-threads.ts";
 import { type Failure, failureOf } from "../wire/failure.ts";
 import { createPackVerifier } from "./verify-pack.ts";
 
@@ -23,6 +24,7 @@ export interface VerifyReply {
 
 const port = parentPort;
 if (port === null) throw new Error("this module is only good as a worker thread");
+beginWorker();
 
 port.on("message", (task: VerifyTask) => {
   const { number, bytes } = task;

@@ -6,6 +6,7 @@ import { closeFd, OPEN, openBeneath } from "../../platform/open.ts";
 import { statFd } from "../../platform/stat.ts";
 import type { Shortfall } from "../attributes.ts";
 import { freeMemory } from "../../platform/free-memory.ts";
+import { beginWorker } from "../../platform/worker-threads.ts";
 import {
   type Failure,
   FILE_FLAGS,
@@ -24,6 +25,7 @@ import { restoreRanges } from "./restore-ranges.ts";
 
 const port = parentPort;
 if (port === null) throw new Error("this module is only good as a worker thread");
+beginWorker();
 
 let setup: WorkerSetup;
 let frames: OpenedFrames;
