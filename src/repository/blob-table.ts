@@ -1,41 +1,32 @@
 import type { BlobId } from "../format/tree.ts";
 
 /**
- * Which frame holds a blob: an open-addressing hash table in shared memory, read by all workers without locks.
+ * Which frame holds a blob: an open-addressing hash table in shared memory, filled by one thread before others see it, and
+ * then read by all without locks.
  *
  * A slot is six 32-bit words: 16 bytes of the blob's id, the frame's number in the frame table plus `TAKEN`, and the
  * blob's place in that frame. A slot's home is proportional to the id, so that filling the table in order of id (as
  * indexes are stored) walks through memory once. Filled to at most three quarters: 32 bytes a blob.
- *
- * Two kinds of use. The *base* table is filled by one thread before others see it, and then only read. A *session*
- * table is written by several threads at once with `claim`, which tells the one that came first to store the blob.
  */
 export interface BlobTable {
   readonly words: Int32Array<SharedArrayBuffer>;
   readonly slots: number;
-  /** How many slots may be filled before the table is full. */
-  readonly capacity: number;
-  /** words[0] of its own little buffer: slots in use; shared by all threads. */
+  /** words[0] of its own little buffer: slots in use. */
   readonly used: Int32Array<SharedArrayBuffer>;
 }
 
 const WORDS_PER_SLOT = 6;
 const STATE = 4;
 const PLACE = 5;
-/** States of a slot: free, being written by a thread, or TAKEN + frame number. */
+/** States of a slot: free, or TAKEN + frame number. */
 const FREE = 0;
-const WRITING = 1;
-const TAKEN = 2;
-
-/** The frame of a blob that this session has claimed and not yet sealed. */
-export const PENDING_FRAME = 0x7ffffff0;
+const TAKEN = 1;
 
 export function createBlobTable(capacity: number): BlobTable {
   const slots = Math.max(8, Math.ceil(capacity / 0.75));
   return {
     words: new Int32Array(new SharedArrayBuffer(slots * WORDS_PER_SLOT * 4)),
     slots,
-    capacity,
     used: new Int32Array(new SharedArrayBuffer(4)),
   };
 }
@@ -49,7 +40,7 @@ function word(ids: Uint8Array, at: number): number {
   return ids[at] | (ids[at + 1] << 8) | (ids[at + 2] << 16) | (ids[at + 3] << 24);
 }
 
-/** Adds a blob to a table that no other thread uses yet. The first 16 bytes of the id stand in `ids` from `at`. */
+/** Adds a blob to a table that no other thread uses yet; of a blob that is there already, the first place stays. The first 16 bytes of the id stand in `ids` from `at`. */
 export function insertBlob(table: BlobTable, ids: Uint8Array, at: number, frame: number, place: number): void {
   const { words, slots } = table;
   const a = word(ids, at);
@@ -75,7 +66,7 @@ export function insertBlob(table: BlobTable, ids: Uint8Array, at: number, frame:
   }
 }
 
-/** Calls back for each blob of a table that is not being written to: its slot, and the frame that holds it. */
+/** Calls back for each blob of a table: its slot, and the frame that holds it. */
 export function forEachBlob(table: BlobTable, callback: (slot: number, frame: number) => void): void {
   for (let slot = 0; slot < table.slots; slot++) {
     const state = table.words[slot * WORDS_PER_SLOT + STATE];
@@ -83,18 +74,14 @@ export function forEachBlob(table: BlobTable, callback: (slot: number, frame: nu
   }
 }
 
-/** The slot of a blob, below `slots`, or -1. Safe beside threads that claim. The id stands in `ids` from `at`. */
+/** The slot of a blob, below `slots`, or -1. The id stands in `ids` from `at`. */
 export function findSlot(table: BlobTable, ids: Uint8Array, at = 0): number {
   const { words, slots } = table;
   const a = word(ids, at);
   let slot = homeOf(table, ids, at);
   for (;;) {
     const base = slot * WORDS_PER_SLOT;
-    const state = words[base + STATE];
-    if (state === FREE) return -1;
-    if (state === WRITING) {
-      if (waitUntilWritten(words, base)) continue;
-    }
+    if (words[base + STATE] === FREE) return -1;
     if (
       words[base] === a &&
       words[base + 1] === word(ids, at + 4) &&
@@ -106,13 +93,7 @@ export function findSlot(table: BlobTable, ids: Uint8Array, at = 0): number {
   }
 }
 
-/** Spins through the few instructions that another thread needs to write its id. */
-function waitUntilWritten(words: Int32Array, base: number): true {
-  while (Atomics.load(words, base + STATE) === WRITING);
-  return true;
-}
-
-/** The frame number that holds a blob, `PENDING_FRAME`, or -1 where it is not known. */
+/** The frame number that holds a blob, or -1 where it is not known. */
 export function frameOfBlob(table: BlobTable, ids: Uint8Array, at = 0): number {
   const slot = findSlot(table, ids, at);
   return slot < 0 ? -1 : table.words[slot * WORDS_PER_SLOT + STATE] - TAKEN;
@@ -124,40 +105,4 @@ export function locateBlob(table: BlobTable, id: BlobId): { frame: number; place
   if (slot < 0) return undefined;
   const base = slot * WORDS_PER_SLOT;
   return { frame: table.words[base + STATE] - TAKEN, place: table.words[base + PLACE] };
-}
-
-export type Claim = "claimed" | "known" | "full";
-
-/** Takes a blob for the calling thread, if no thread has it yet. */
-export function claimBlob(table: BlobTable, id: BlobId): Claim {
-  const { words, slots } = table;
-  const a = word(id, 0);
-  const b = word(id, 4);
-  const c = word(id, 8);
-  const d = word(id, 12);
-  let slot = homeOf(table, id, 0);
-  for (;;) {
-    const base = slot * WORDS_PER_SLOT;
-    // Only a slot that is not taken yet needs the cost of an atomic look.
-    let state = words[base + STATE];
-    if (state < TAKEN) state = Atomics.load(words, base + STATE);
-    if (state === FREE) {
-      if (Atomics.compareExchange(words, base + STATE, FREE, WRITING) !== FREE) continue;
-      // Only now, with the slot in hand: of two threads with the same blob, both must find the table full, or neither.
-      if (Atomics.load(table.used, 0) >= table.capacity) {
-        Atomics.store(words, base + STATE, FREE);
-        return "full";
-      }
-      Atomics.add(table.used, 0, 1);
-      words[base] = a;
-      words[base + 1] = b;
-      words[base + 2] = c;
-      words[base + 3] = d;
-      Atomics.store(words, base + STATE, TAKEN + PENDING_FRAME);
-      return "claimed";
-    }
-    if (state === WRITING) continue;
-    if (words[base] === a && words[base + 1] === b && words[base + 2] === c && words[base + 3] === d) return "known";
-    if (++slot === slots) slot = 0;
-  }
 }

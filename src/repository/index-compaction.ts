@@ -7,9 +7,9 @@ import {
   type IndexPack,
   openBlobSection,
   packOf,
-  sealBlobSection,
 } from "../format/index-object.ts";
 import { PREFIXES } from "../format/names.ts";
+import { type BlobGathering, createBlobGathering } from "./blob-gathering.ts";
 import { createBlobTable, insertBlob, locateBlob } from "./blob-table.ts";
 import type { FrameTable } from "./frame-table.ts";
 import { IndexGoneError, type LoadedObject, readIndex } from "./index-loader.ts";
@@ -97,6 +97,7 @@ async function rewrite(
 
   async function write(): Promise<void> {
     if (packs.length === 0 && blobs.count() === 0) return;
+    dropRepetitions(blobs);
     const parts = encodeIndex({
       repositoryId: repository.ring.repositoryId,
       packs,
@@ -161,105 +162,14 @@ function gatherSection(
   }
 }
 
-interface BlobGathering {
-  count(): number;
-  /** A number for a frame, to be used with `add`. */
-  frame(origin: Buffer, number: number): number;
-  add(ids: Uint8Array, at: number, frame: number, place: number, lengthBytes: number): void;
-  seal(repository: Repository): BlobSection;
-}
-
-/** Columns of blobs that grow. */
-function createBlobGathering(): BlobGathering {
-  let count = 0;
-  let capacity = 1024;
-  let ids = new Uint8Array(capacity * 16);
-  let frames = new Uint32Array(capacity);
-  let places = new Uint16Array(capacity);
-  let lengths = new Uint32Array(capacity);
-  const origins: Buffer[] = [];
-  const originNumbers = new Map<string, number>();
-  const frameNumbers = new Map<string, number>();
-  const frameNames: { readonly origin: number; readonly number: number }[] = [];
-
-  function grow(): void {
-    capacity *= 2;
-    const old = { ids, frames, places, lengths };
-    ids = new Uint8Array(capacity * 16);
-    frames = new Uint32Array(capacity);
-    places = new Uint16Array(capacity);
-    lengths = new Uint32Array(capacity);
-    ids.set(old.ids);
-    frames.set(old.frames);
-    places.set(old.places);
-    lengths.set(old.lengths);
-  }
-
-  function originNumber(origin: Buffer): number {
-    const key = origin.latin1Slice();
-    let number = originNumbers.get(key);
-    if (number === undefined) {
-      number = origins.length;
-      originNumbers.set(key, number);
-      origins.push(Buffer.from(origin));
-    }
-    return number;
-  }
-
-  /** Moves blobs that stand there once before, from an index that listed the same, out of the way. */
-  function dropRepetitions(): void {
-    const table = createBlobTable(count);
-    let kept = 0;
-    for (let blob = 0; blob < count; blob++) {
-      const [known] = table.used;
-      insertBlob(table, ids, blob * 16, frames[blob], places[blob]);
-      const first = locateBlob(table, ids.subarray(blob * 16, blob * 16 + 16));
-      if (table.used[0] === known && first?.frame === frames[blob] && first.place === places[blob]) continue;
-      ids.copyWithin(kept * 16, blob * 16, blob * 16 + 16);
-      frames[kept] = frames[blob];
-      places[kept] = places[blob];
-      lengths[kept] = lengths[blob];
-      kept++;
-    }
-    count = kept;
-  }
-
-  return {
-    count: () => count,
-    frame(origin, number) {
-      const originIndex = originNumber(origin);
-      const key = `${originIndex}:${number}`;
-      let frame = frameNumbers.get(key);
-      if (frame === undefined) {
-        frame = frameNames.length;
-        frameNumbers.set(key, frame);
-        frameNames.push({ origin: originIndex, number });
-      }
-      return frame;
-    },
-    add(fromIds, at, frame, place, lengthBytes) {
-      if (count === capacity) grow();
-      ids.set(fromIds.subarray(at, at + 16), count * 16);
-      frames[count] = frame;
-      places[count] = place;
-      lengths[count] = lengthBytes;
-      count++;
-    },
-    seal(repository) {
-      dropRepetitions();
-      const { indexKey, repositoryId } = repository.ring;
-      return sealBlobSection(indexKey, repositoryId, {
-        count,
-        frameNames: {
-          origins: Buffer.concat(origins),
-          originIndexes: Uint32Array.from(frameNames, ({ origin }) => origin),
-          numbers: Uint32Array.from(frameNames, ({ number }) => number),
-        },
-        ids: ids.subarray(0, count * 16),
-        frames: frames.subarray(0, count),
-        places: places.subarray(0, count),
-        lengths: lengths.subarray(0, count),
-      });
-    },
-  };
+/** Blobs that stand there once before, from an index that listed the same, are left out. */
+function dropRepetitions(blobs: BlobGathering): void {
+  const table = createBlobTable(blobs.count());
+  blobs.filter((ids, at, frame, place) => {
+    const [known] = table.used;
+    insertBlob(table, ids, at, frame, place);
+    if (table.used[0] > known) return true;
+    const first = locateBlob(table, ids.subarray(at, at + 16));
+    return first?.frame !== frame || first.place !== place;
+  });
 }

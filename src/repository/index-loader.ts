@@ -6,6 +6,7 @@ import { parseObjectName, PREFIXES } from "../format/names.ts";
 import { openBlobList, parsePackObjectName, readDirectory } from "../format/pack.ts";
 import { type BlobTable, createBlobTable, insertBlob } from "./blob-table.ts";
 import { createFrameTable, type FrameTable } from "./frame-table.ts";
+import { freeMemory } from "../platform/free-memory.ts";
 import type { StoredPack } from "./pack-writer.ts";
 import type { Repository } from "./repository.ts";
 
@@ -49,7 +50,7 @@ export interface LoadOptions {
 }
 
 /** Index objects are kept in memory between the two passes over them up to this much, and else read twice. */
-const KEPT_BYTES = 64 * 1024 * 1024;
+const KEPT_BYTES = 32 * 1024 * 1024;
 const ATTEMPTS = 5;
 const READS_AHEAD = 16;
 const AHEAD_BYTES = 8 * 1024 * 1024;
@@ -70,8 +71,7 @@ export class IndexGoneError extends ObjectMissingError {}
 
 interface FirstPass {
   readonly name: string;
-  readonly blobs: number;
-  readonly kept: DecodedIndex | undefined;
+  readonly kept: WholeIndex | undefined;
 }
 
 async function loadOnce(repository: Repository, options: LoadOptions): Promise<LoadedIndex> {
@@ -91,7 +91,7 @@ async function loadOnce(repository: Repository, options: LoadOptions): Promise<L
   const first: FirstPass[] = [];
   let keptBytes = 0;
   let blobCount = 0;
-  for await (const { name, sizeBytes, index } of readIndexes(repository, listed)) {
+  for await (const { name, sizeBytes, bytes, index } of readIndexes(repository, listed)) {
     const packs: string[] = [];
     for (let pack = 0; pack < index.packCount; pack++) {
       const packName = index.packNames.toString("hex", pack * 32, pack * 32 + 32);
@@ -100,10 +100,11 @@ async function loadOnce(repository: Repository, options: LoadOptions): Promise<L
       else if (options.keepCondemned === true || !condemned.has(packName)) frames.addPack(packOf(index, pack));
     }
     objects.push({ name, sizeBytes, packs });
-    const blobs = index.sections.reduce((sum, section) => sum + section.blobCount, 0);
-    blobCount += blobs;
-    keptBytes += sizeBytes;
-    first.push({ name, blobs, kept: keptBytes <= KEPT_BYTES ? index : undefined });
+    for (const section of index.sections) blobCount += section.blobCount;
+    const isKept = options.framesOnly !== true && keptBytes + sizeBytes <= KEPT_BYTES;
+    first.push({ name, kept: isKept ? { bytes, index } : undefined });
+    if (isKept) keptBytes += sizeBytes;
+    else freeMemory(bytes);
   }
 
   const left = options.keepCondemned === true ? new Set<string>() : condemned;
@@ -114,8 +115,10 @@ async function loadOnce(repository: Repository, options: LoadOptions): Promise<L
 
   const blobs = createBlobTable(options.framesOnly === true ? 0 : blobCount);
   for (const { name, kept } of options.framesOnly === true ? [] : first) {
-    const index = kept ?? (await readIndex(repository, name));
+    const { bytes, index } = kept ?? (await readWhole(repository, name));
     for (const section of index.sections) insertSection(repository, blobs, frames, section, name);
+    // What is freed here makes room for what is read next; the garbage collector would let all of it gather.
+    freeMemory(bytes);
   }
   for (const pack of unlisted) {
     const firstFrame = frames.addPack({ ...pack, frames: pack.frames.map(withOwnBytes) });
@@ -133,9 +136,13 @@ function withOwnBytes<T extends { readonly origin: Uint8Array }>(frame: T): T & 
   return { ...frame, origin: Buffer.from(frame.origin) };
 }
 
-interface ReadIndex extends ListedIndex {
+/** An index, and the bytes of which its sections are views. */
+interface WholeIndex {
+  readonly bytes: Uint8Array;
   readonly index: DecodedIndex;
 }
+
+interface ReadIndex extends ListedIndex, WholeIndex {}
 
 interface ListedIndex {
   readonly name: string;
@@ -150,7 +157,7 @@ async function* readIndexes(repository: Repository, listed: readonly ListedIndex
   for (;;) {
     while (next < listed.length && ahead.length < READS_AHEAD && (ahead.length === 0 || aheadBytes < AHEAD_BYTES)) {
       const { name, sizeBytes } = listed[next++];
-      const reading = readIndex(repository, name).then((index) => ({ name, sizeBytes, index }));
+      const reading = readWhole(repository, name).then((whole) => ({ name, sizeBytes, ...whole }));
       // Whoever waits for it is told; until then it is nobody's.
       reading.catch(() => undefined);
       ahead.push({ sizeBytes, reading });
@@ -165,6 +172,10 @@ async function* readIndexes(repository: Repository, listed: readonly ListedIndex
 
 /** An index, whole and of this repository. Throws `DamagedError` and `IndexGoneError`. */
 export async function readIndex(repository: Repository, name: string): Promise<DecodedIndex> {
+  return (await readWhole(repository, name)).index;
+}
+
+async function readWhole(repository: Repository, name: string): Promise<WholeIndex> {
   let bytes: Uint8Array;
   try {
     bytes = await repository.storage.get(name);
@@ -182,7 +193,7 @@ export async function readIndex(repository: Repository, name: string): Promise<D
   if (!index.repositoryId.equals(repository.ring.repositoryId)) {
     throw new DamagedError(`${name} belongs to another repository`, { hint: 'run "holdfast repair index"' });
   }
-  return index;
+  return { bytes, index };
 }
 
 function insertSection(
@@ -207,6 +218,7 @@ function insertSection(
     const frame = frameOfName[columns.frames[blob]];
     if (frame >= 0) insertBlob(blobs, columns.ids, blob * 16, frame, columns.places[blob]);
   }
+  freeMemory(new Uint8Array(columns.ids.buffer));
 }
 
 /** Names of all packs in storage, in hex, with their sizes. */

@@ -1,7 +1,9 @@
 import { sha256Hex } from "../crypto/keyed-hash.ts";
-import { encodeIndex, type IndexPack, sealBlobSection } from "../format/index-object.ts";
+import { encodeIndex, type IndexFrame, type IndexPack } from "../format/index-object.ts";
 import { PREFIXES } from "../format/names.ts";
-import type { StoredPack } from "./pack-writer.ts";
+import { freeMemory } from "../platform/free-memory.ts";
+import { createBlobGathering } from "./blob-gathering.ts";
+import type { PackedFrame, StoredPack } from "./pack-writer.ts";
 import type { Repository } from "./repository.ts";
 
 /**
@@ -15,73 +17,42 @@ export interface IndexWriter {
   written(): ReadonlySet<string>;
 }
 
-const BLOBS_PER_INDEX = 250_000;
+/** It also bounds the memory that those who wait take. */
+const BLOBS_PER_INDEX = 125_000;
 
 export function createIndexWriter(repository: Repository): IndexWriter {
-  let packs: StoredPack[] = [];
-  let blobs = 0;
+  let packs: IndexPack<Uint8Array>[] = [];
+  let blobs = createBlobGathering();
   const written = new Set<string>();
 
   async function flush(): Promise<void> {
     if (packs.length === 0) return;
-    const listed = packs;
+    const index = { repositoryId: repository.ring.repositoryId, packs, sections: [blobs.seal(repository)] };
     packs = [];
-    blobs = 0;
-    written.add(await storeIndex(repository, listed));
+    blobs = createBlobGathering();
+    const parts = encodeIndex(index);
+    const name = PREFIXES.index + sha256Hex(...parts);
+    await repository.storage.put(name, parts);
+    // Waiting for the garbage collector takes too long.
+    for (const part of parts) freeMemory(part);
+    written.add(name);
   }
 
   return {
     async add(pack) {
-      packs.push(pack);
-      for (const frame of pack.frames) blobs += frame.lengths.length;
-      if (blobs >= BLOBS_PER_INDEX) await flush();
+      packs.push({ ...pack, frames: pack.frames.map(withoutBlobs) });
+      for (const { origin, number, ids, lengths } of pack.frames) {
+        const frame = blobs.frame(origin, number);
+        for (let place = 0; place < lengths.length; place++) blobs.add(ids, place * 32, frame, place, lengths[place]);
+      }
+      if (blobs.count() >= BLOBS_PER_INDEX) await flush();
     },
     flush,
     written: () => written,
   };
 }
 
-/** Stores one index of these packs with all their blobs, and gives its object's name. */
-export async function storeIndex(repository: Repository, packs: readonly StoredPack[]): Promise<string> {
-  const { storage, ring } = repository;
-  const parts = encodeIndex({
-    repositoryId: ring.repositoryId,
-    packs: packs.map((pack): IndexPack<Uint8Array> => ({
-      name: pack.name,
-      sizeBytes: pack.sizeBytes,
-      frames: pack.frames,
-    })),
-    sections: [blobSection(repository, packs)],
-  });
-  const name = PREFIXES.index + sha256Hex(...parts);
-  await storage.put(name, parts);
-  return name;
-}
-
-function blobSection(repository: Repository, packs: readonly StoredPack[]): ReturnType<typeof sealBlobSection> {
-  const allFrames = packs.flatMap((pack) => pack.frames);
-  const count = allFrames.reduce((sum, frame) => sum + frame.lengths.length, 0);
-  const ids = Buffer.allocUnsafe(count * 16);
-  const frames = new Uint32Array(count);
-  const places = new Uint16Array(count);
-  const lengths = new Uint32Array(count);
-  const numbers = new Uint32Array(allFrames.length);
-  const originIndexes = new Uint32Array(allFrames.length);
-  const origins = new Map<string, number>();
-  let blob = 0;
-  allFrames.forEach((frame, name) => {
-    const key = Buffer.from(frame.origin).latin1Slice();
-    if (!origins.has(key)) origins.set(key, origins.size);
-    originIndexes[name] = origins.get(key) ?? 0;
-    numbers[name] = frame.number;
-    for (let place = 0; place < frame.lengths.length; place++, blob++) {
-      ids.set(frame.ids.subarray(place * 32, place * 32 + 16), blob * 16);
-      frames[blob] = name;
-      places[blob] = place;
-      lengths[blob] = frame.lengths[place];
-    }
-  });
-  const frameNames = { origins: Buffer.from([...origins.keys()].join(""), "latin1"), originIndexes, numbers };
-  const { indexKey, repositoryId } = repository.ring;
-  return sealBlobSection(indexKey, repositoryId, { count, frameNames, ids, frames, places, lengths });
+function withoutBlobs(frame: PackedFrame): IndexFrame<Uint8Array> {
+  const { kind, origin, number, offset, length, checksum, forwards } = frame;
+  return { kind, origin, number, offset, length, checksum, ...(forwards && { forwards }) };
 }

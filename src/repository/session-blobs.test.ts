@@ -4,6 +4,7 @@ import { test } from "node:test";
 import { runOk } from "../../test/support/run-command.ts";
 import { HoldfastError } from "../errors.ts";
 import { createBlobTable, insertBlob } from "./blob-table.ts";
+import { createClaimTable } from "./claim-table.ts";
 import { claimForStoring, createSessionBlobs, isClaimed, type SessionBlobs } from "./session-blobs.ts";
 
 test("what the repository holds is not claimed, and what is claimed once is not claimed again", () => {
@@ -20,7 +21,7 @@ test("what the repository holds is not claimed, and what is claimed once is not 
 });
 
 function smallSession(...capacities: number[]): SessionBlobs {
-  return { base: createBlobTable(0), claimed: capacities.map((capacity) => createBlobTable(capacity)) };
+  return { base: createBlobTable(0), claimed: capacities.map((capacity) => createClaimTable(capacity)) };
 }
 
 test("claims go on in the next table when one is full", () => {

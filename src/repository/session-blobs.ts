@@ -1,6 +1,7 @@
 import { HoldfastError } from "../errors.ts";
 import type { BlobId } from "../format/tree.ts";
-import { type BlobTable, claimBlob, createBlobTable, frameOfBlob } from "./blob-table.ts";
+import { type BlobTable, frameOfBlob } from "./blob-table.ts";
+import { claimBlob, type ClaimTable, createClaimTable, isClaimedIn } from "./claim-table.ts";
 
 /**
  * The blobs that one run knows of: those that the repository held at its start, and those that it has claimed since.
@@ -10,7 +11,7 @@ import { type BlobTable, claimBlob, createBlobTable, frameOfBlob } from "./blob-
  */
 export interface SessionBlobs {
   readonly base: BlobTable;
-  readonly claimed: readonly BlobTable[];
+  readonly claimed: readonly ClaimTable[];
 }
 
 const FIRST_TABLE_BLOBS = 1 << 14;
@@ -18,10 +19,10 @@ const FIRST_TABLE_BLOBS = 1 << 14;
 const TABLES = 7;
 
 export function createSessionBlobs(base: BlobTable): SessionBlobs {
-  const claimed: BlobTable[] = [];
+  const claimed: ClaimTable[] = [];
   while (claimed.length < TABLES) {
     try {
-      claimed.push(createBlobTable(FIRST_TABLE_BLOBS * 4 ** claimed.length));
+      claimed.push(createClaimTable(FIRST_TABLE_BLOBS * 4 ** claimed.length));
     } catch (error) {
       // The kernel gives no address space beyond what the machine could ever hold; smaller tables do for what it can save.
       if (!(error instanceof RangeError) || claimed.length === 0) throw error;
@@ -46,7 +47,7 @@ export function claimForStoring(blobs: SessionBlobs, id: BlobId): boolean {
 /** True where the blob was claimed in this run. */
 export function isClaimed(blobs: SessionBlobs, id: BlobId): boolean {
   for (const table of blobs.claimed) {
-    if (frameOfBlob(table, id) >= 0) return true;
+    if (isClaimedIn(table, id)) return true;
     if (Atomics.load(table.used, 0) < table.capacity) return false;
   }
   return false;

@@ -1,0 +1,99 @@
+import type { BlobId } from "../format/tree.ts";
+
+/**
+ * Blobs that one run has claimed: an open-addressing hash table in shared memory, in which several threads claim at once
+ * without locks; the one that comes first is told to store the blob.
+ *
+ * A slot is four 32-bit words: the first 16 bytes of the blob's id, but for two bits of the last word, in which the slot's
+ * state stands. Filled to at most three quarters: 22 bytes a blob.
+ */
+export interface ClaimTable {
+  readonly words: Int32Array<SharedArrayBuffer>;
+  readonly slots: number;
+  /** How many slots may be filled before the table is full. */
+  readonly capacity: number;
+  /** words[0] of its own little buffer: slots in use; shared by all threads. */
+  readonly used: Int32Array<SharedArrayBuffer>;
+}
+
+export type Claim = "claimed" | "known" | "full";
+
+const WORDS_PER_SLOT = 4;
+/** The word that says whether the others count. */
+const STATE = 3;
+const STATE_BITS = 3;
+/** The whole word of a slot that is free, or being written by a thread; the two bits of one that is taken. */
+const FREE = 0;
+const WRITING = 1;
+const TAKEN = 2;
+
+export function createClaimTable(capacity: number): ClaimTable {
+  const slots = Math.max(8, Math.ceil(capacity / 0.75));
+  return {
+    words: new Int32Array(new SharedArrayBuffer(slots * WORDS_PER_SLOT * 4)),
+    slots,
+    capacity,
+    used: new Int32Array(new SharedArrayBuffer(4)),
+  };
+}
+
+/** Takes a blob for the calling thread, if no thread has it yet. */
+export function claimBlob(table: ClaimTable, id: BlobId): Claim {
+  const { words, slots } = table;
+  const [a, b, c] = [word(id, 0), word(id, 4), word(id, 8)];
+  const d = lastWord(id);
+  let slot = homeOf(table, id);
+  for (;;) {
+    const base = slot * WORDS_PER_SLOT;
+    const state = Atomics.load(words, base + STATE);
+    if (state === FREE) {
+      if (Atomics.compareExchange(words, base + STATE, FREE, WRITING) !== FREE) continue;
+      // Only now, with the slot in hand: of two threads with the same blob, both must find the table full, or neither.
+      if (Atomics.load(table.used, 0) >= table.capacity) {
+        Atomics.store(words, base + STATE, FREE);
+        return "full";
+      }
+      Atomics.add(table.used, 0, 1);
+      words[base] = a;
+      words[base + 1] = b;
+      words[base + 2] = c;
+      Atomics.store(words, base + STATE, d);
+      return "claimed";
+    }
+    // Another thread is at the few instructions that write its id.
+    if (state === WRITING) continue;
+    if (state === d && words[base] === a && words[base + 1] === b && words[base + 2] === c) return "known";
+    if (++slot === slots) slot = 0;
+  }
+}
+
+/** Whether any thread has claimed the blob. */
+export function isClaimedIn(table: ClaimTable, id: BlobId): boolean {
+  const { words, slots } = table;
+  const d = lastWord(id);
+  let slot = homeOf(table, id);
+  for (;;) {
+    const base = slot * WORDS_PER_SLOT;
+    const state = Atomics.load(words, base + STATE);
+    if (state === FREE) return false;
+    if (state === WRITING) continue;
+    const isSame =
+      state === d && words[base] === word(id, 0) && words[base + 1] === word(id, 4) && words[base + 2] === word(id, 8);
+    if (isSame) return true;
+    if (++slot === slots) slot = 0;
+  }
+}
+
+function homeOf(table: ClaimTable, id: BlobId): number {
+  const high = ((id[0] << 24) | (id[1] << 16) | (id[2] << 8) | id[3]) >>> 0;
+  return Math.floor((high / 0x1_0000_0000) * table.slots);
+}
+
+function word(id: BlobId, at: number): number {
+  return id[at] | (id[at + 1] << 8) | (id[at + 2] << 16) | (id[at + 3] << 24);
+}
+
+/** The last word, as it stands in a slot that is taken. */
+function lastWord(id: BlobId): number {
+  return (word(id, 12) & ~STATE_BITS) | TAKEN;
+}
