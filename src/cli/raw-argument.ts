@@ -6,9 +6,16 @@ import { rawPathFromBytes, rawPathFromText, type RawPath } from "../platform/raw
  * kernel still has them as they were.
  */
 export function rawArgument(text: string): RawPath {
-  if (!text.includes("\ufffd")) return rawPathFromText(text);
-  const original = kernelArguments().find((bytes) => bytes.toString("utf8") === text);
-  return original === undefined ? rawPathFromText(text) : rawPathFromBytes(original);
+  return rawArguments([text])[0];
+}
+
+/** The same for several, of which two may look alike as text. */
+export function rawArguments(texts: readonly string[]): RawPath[] {
+  const originals = texts.some((text) => text.includes("\ufffd")) ? kernelArguments() : [];
+  return texts.map((text) => {
+    const at = text.includes("\ufffd") ? originals.findIndex((bytes) => bytes.toString("utf8") === text) : -1;
+    return at === -1 ? rawPathFromText(text) : rawPathFromBytes(originals.splice(at, 1)[0]);
+  });
 }
 
 function kernelArguments(): Buffer[] {

@@ -1,17 +1,18 @@
 /** From the arguments of `backup` to what is saved. */
-import { globSync, readFileSync, statSync } from "node:fs";
+import { readFileSync, statSync } from "node:fs";
 import { resolve } from "node:path";
 import { messageOf, UsageError } from "../../errors.ts";
-import { rawPathFromBytes, rawPathFromText, rawPathToText, type RawPath } from "../../platform/raw-path.ts";
+import { rawPathFromBytes, rawPathFromText, type RawPath } from "../../platform/raw-path.ts";
 import { openCommandSource } from "../../source/command-source.ts";
 import { openLocalSource } from "../../source/local/local-source.ts";
 import { normaliseRoot } from "../../source/local/roots.ts";
 import type { RemotePlaces, RemoteSourceOptions } from "../../source/rsync/index.ts";
 import type { ReportProblem, Source } from "../../source/source.ts";
 import type { OptionValues } from "../command-spec.ts";
-import { rawArgument } from "../raw-argument.ts";
+import { expandWildcards } from "../expand-wildcards.ts";
+import { rawArgument, rawArguments } from "../raw-argument.ts";
 import type { ScanOptions } from "../scan.ts";
-import type { backupSpec } from "./backup.spec.ts";
+import { requirePattern, type backupSpec } from "./backup.spec.ts";
 
 type Rsync = typeof import("../../source/rsync/index.ts");
 
@@ -30,6 +31,8 @@ export interface ChosenSource {
   open(onProblem: ReportProblem, previous: PreviousContent): Source | Promise<Source>;
 }
 
+const BYTE_ORDER_MARK = Buffer.from("\ufeff");
+
 export type PreviousContent = RemoteSourceOptions["previous"];
 
 /** Throws `UsageError` where the arguments make no sense together. Reads the files that they name. */
@@ -47,7 +50,7 @@ export async function chooseSource(
   const remote = rsync?.parseRemotePlaces(args);
   if (rsync !== undefined && remote !== undefined) return remoteSource(rsync, remote, options);
   const listed = readPathLists(options);
-  const paths = [...args.map(rawArgument), ...listed];
+  const paths = [...rawArguments(args), ...listed];
   if (paths.length === 0) {
     const hasList = options.filesFrom.length + options.filesFromVerbatim.length + options.filesFromRaw.length > 0;
     throw new UsageError(hasList ? "the list of what to save is empty" : "nothing is named that should be saved", {
@@ -83,7 +86,7 @@ function streamSource(args: readonly string[], options: BackupOptions): ChosenSo
 }
 
 function localSource(paths: readonly RawPath[], options: BackupOptions, skipFolders: readonly string[]): ChosenSource {
-  const excludes = [...options.exclude, ...options.excludeThese, ...options.excludeFile.flatMap(readPatterns)];
+  const excludes = [...patternsInOrder(options, (pattern) => [pattern]), ...options.excludeFile.flatMap(readPatterns)];
   const excludesIgnoringCase = [...options.iexclude, ...options.iexcludeFile.flatMap(readPatterns)];
   const scannable = {
     paths,
@@ -111,11 +114,7 @@ function remoteSource(rsync: Rsync, places: RemotePlaces, options: BackupOptions
   if (options.excludeCaches || options.excludeIfPresent.length > 0) {
     throw new UsageError("folders on another host cannot be looked into before they come: use --exclude");
   }
-  const excludes = [
-    ...options.exclude,
-    ...options.excludeThese.flatMap(patternsOrFile),
-    ...options.excludeFile.flatMap(readPatterns),
-  ];
+  const excludes = [...patternsInOrder(options, patternsOrFile), ...options.excludeFile.flatMap(readPatterns)];
   const excludesIgnoringCase = [...options.iexclude, ...options.iexcludeFile.flatMap(readPatterns)];
   const shell =
     options.rsh === undefined
@@ -140,6 +139,18 @@ function remoteSource(rsync: Rsync, places: RemotePlaces, options: BackupOptions
   };
 }
 
+/** Of `--exclude` and `-e` as they were given one after another: a later one may take an earlier one back. */
+function patternsInOrder(
+  { exclude, excludeThese }: BackupOptions,
+  patternsOfShort: (given: string) => readonly string[],
+): string[] {
+  const patterns = [
+    ...exclude.map(({ pattern, order }) => ({ patterns: [pattern], order })),
+    ...excludeThese.map(({ pattern, order }) => ({ patterns: patternsOfShort(pattern), order })),
+  ];
+  return patterns.toSorted((a, b) => a.order - b.order).flatMap((given) => given.patterns);
+}
+
 /**
  * Whoever saves another host writes `-e my_excludes` and means a file here. What is no file is a pattern, and so is the
  * name of one: then nothing that was meant to be left out is saved, whichever was meant.
@@ -150,19 +161,21 @@ function patternsOrFile(given: string): string[] {
 }
 
 function readPatterns(file: string): string[] {
-  return readList(file, "exclude file").toString("utf8").split(/\r?\n/);
+  const lines = withoutByteOrderMark(readList(file, "exclude file")).toString("utf8").split(/\r?\n/);
+  for (const [index, line] of lines.entries()) requirePattern(line, `${file}:${index + 1}: `);
+  return lines;
 }
 
 function readPathLists(options: BackupOptions): RawPath[] {
   return [
-    ...options.filesFrom.flatMap((file) => readLines(file).flatMap(expandWildcards)),
+    ...options.filesFrom.flatMap((file) => readLines(file).flatMap(pathsOfLine)),
     ...options.filesFromVerbatim.flatMap((file) => readLines(file).filter((line) => line !== "")),
     ...options.filesFromRaw.flatMap(readNulTerminated),
   ];
 }
 
 function readLines(file: string): RawPath[] {
-  const bytes = readList(file, "list of files");
+  const bytes = withoutByteOrderMark(readList(file, "list of files"));
   return rawPathFromBytes(bytes).split(/\r?\n/) as RawPath[];
 }
 
@@ -174,20 +187,16 @@ function readNulTerminated(file: string): RawPath[] {
   return text.split("\0").slice(0, -1) as RawPath[];
 }
 
-/** As restic: blank lines and comments are skipped, wildcards are those of a shell. */
-function expandWildcards(line: RawPath): RawPath[] {
-  const pattern = line.trim() as RawPath;
-  if (pattern === "" || pattern.startsWith("#")) return [];
-  if (!/[*?[\]{}\\]/.test(pattern)) return [pattern];
-  const text = rawPathToText(pattern);
-  if (text === undefined) {
-    throw new UsageError("a list of files has a wildcard in a line that is not UTF-8", {
-      hint: "use --files-from-raw",
-    });
-  }
-  const found = globSync(text).toSorted();
-  if (found.length === 0) throw new UsageError(`nothing matches "${text}" in the list of files`);
-  return found.map(rawPathFromText);
+/** As restic: blank lines and comments are skipped, and wildcards stand for what they match. */
+function pathsOfLine(line: RawPath): RawPath[] {
+  // Not `trim`, to which the second byte of "à" is a space.
+  const pattern = line.replaceAll(/^[ \t\v\f\r]+|[ \t\v\f\r]+$/g, "") as RawPath;
+  return pattern === "" || pattern.startsWith("#") ? [] : expandWildcards(pattern);
+}
+
+/** Editors of other systems begin a text file with one. */
+function withoutByteOrderMark(bytes: Buffer): Buffer {
+  return bytes.subarray(0, 3).equals(BYTE_ORDER_MARK) ? bytes.subarray(3) : bytes;
 }
 
 function readList(file: string, what: string): Buffer {

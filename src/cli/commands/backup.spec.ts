@@ -1,3 +1,4 @@
+import { UsageError } from "../../errors.ts";
 import { flag, list, text, value, valueOr, valueList, type CommandSpec } from "../command-spec.ts";
 import { longKeepOptions } from "./keep-options.ts";
 import { moment, oneOf, portNumber } from "../option-values.ts";
@@ -14,19 +15,25 @@ export const backupSpec = {
     "rules, older snapshots of the same host and paths that none of them keeps are removed afterwards, and pruned.",
   arguments: [{ name: "[path...]", summary: "what to save, here or on another HOST:PATH", completes: "file" }],
   options: {
-    exclude: list("--exclude <pattern>", "leave out what matches (rules as in .gitignore; can be given several times)"),
-    excludeThese: list(
+    exclude: valueList(
+      "--exclude <pattern>",
+      "leave out what matches (rules as in .gitignore; can be given several times)",
+      patternInOrder,
+    ),
+    excludeThese: valueList(
       "-e, --exclude-these <pattern>",
       "the same; for HOST:PATH also the name of a file with patterns, if there is one",
+      patternInOrder,
       { completes: "file" },
     ),
-    iexclude: list("--iexclude <pattern>", "the same, but upper and lower case are one"),
+    iexclude: valueList("--iexclude <pattern>", "the same, but upper and lower case are one", requirePattern),
     excludeFile: list("--exclude-file <file>", "read such patterns from a file, one a line", { completes: "file" }),
     iexcludeFile: list("--iexclude-file <file>", "the same, but upper and lower case are one", { completes: "file" }),
     excludeCaches: flag("--exclude-caches", "leave out what is in folders marked with a CACHEDIR.TAG"),
-    excludeIfPresent: list(
+    excludeIfPresent: valueList(
       "--exclude-if-present <name[:header]>",
       "leave out what is in folders that hold this file (which begins with this header)",
+      excludeTag,
     ),
     excludeLargerThan: value(
       "--exclude-larger-than <size>",
@@ -97,3 +104,32 @@ export const backupSpec = {
   ],
   exitCodes: ["3  the snapshot was made, but some of the files could not be read"],
 } satisfies CommandSpec;
+
+/** What one of two options that complete each other was given, and which came first. */
+interface OrderedPattern {
+  readonly pattern: string;
+  readonly order: number;
+}
+
+let patternsGiven = 0;
+
+function patternInOrder(pattern: string): OrderedPattern {
+  return { pattern: requirePattern(pattern), order: patternsGiven++ };
+}
+
+/** To gitignore these match nothing: whoever wrote one meant something else. `where` stands before the message. */
+export function requirePattern(pattern: string, where = ""): string {
+  const unescaped = pattern.startsWith("#") ? "" : pattern.replaceAll(/\\./gs, "");
+  const open = /\[[!^]?\]?[^\]]*$/.exec(unescaped.replaceAll(/\[[!^]?\]?[^\]]*\]/g, ""));
+  const problem = unescaped.endsWith("\\") ? "it ends with a backslash" : open === null ? undefined : "a [ has no ]";
+  if (problem === undefined) return pattern;
+  throw new UsageError(`${where}"${pattern}" is no pattern: ${problem}`, {
+    hint: "a backslash before a character takes it as it is: \\[ or \\\\",
+  });
+}
+
+function excludeTag(tag: string): string {
+  const name = tag.split(":", 1)[0];
+  if (name !== "" && !name.includes("/")) return tag;
+  throw new UsageError(`"${tag}" is not the name of a file`, { hint: "write NAME, or NAME:HEADER" });
+}
