@@ -40,6 +40,8 @@ export interface FileReader {
 
 const BATCH_BYTES = 1024 * 1024;
 const BATCH_FILES = 128;
+/** So many that are done with are kept before they are let go of. */
+const BATCH_STREAMS = 1024;
 /**
  * Files of at least twice this are read in segments that end at multiples of it. It costs a chunk or two a segment where
  * content has shifted, and lets all cores work on one file.
@@ -50,10 +52,10 @@ export function createFileReader(pool: WorkerPool, source: Source): FileReader {
   let batch: { file: FileToRead; read: ReadFile }[] = [];
   let batchBytes = 0;
   let waiting: (() => void)[] = [];
-  /** Streams run one after another: the source may have only one connection. */
-  let streams: Promise<void> = Promise.resolve();
-  let streamsUnderWay = 0;
-  let contents: { sizeBytes: number; resolve(result: FileResult): void; reject(error: unknown): void }[] = [];
+  let streams: { readonly streamed: StreamedFile; readonly read: ReadFile }[] = [];
+  let streamsHead = 0;
+  let isReadingStreams = false;
+  let contents: { readonly sizeBytes: number; readonly holes: readonly Hole[]; readonly read: ReadFile }[] = [];
   /** Where `contents` lie one after another: thousands of small buffers cost more than what is in them. */
   let contentsBuffer = new Uint8Array(0);
   let contentsBytes = 0;
@@ -126,18 +128,36 @@ export function createFileReader(pool: WorkerPool, source: Source): FileReader {
     }
   }
 
-  /**
-   * Reads a stream to its end, as its source may have no other ready before. Small content is saved with that of other
-   * files, and so what comes back is a promise of the result, while the stream is done with.
-   */
-  async function readStream(
-    streamed: StreamedFile,
-    mayReadAgain = true,
-  ): Promise<{ readonly saved: Promise<FileResult> }> {
+  /** Reads streams one after another: the source may have only one connection. */
+  async function readStreams(): Promise<void> {
+    if (isReadingStreams) return;
+    isReadingStreams = true;
+    while (streamsHead < streams.length) {
+      const { streamed, read } = streams[streamsHead++];
+      if (streamsHead === BATCH_STREAMS) {
+        streams = streams.slice(streamsHead);
+        streamsHead = 0;
+      }
+      try {
+        if (!pool.isReady()) await pool.ready();
+        const whole = streamed.whole?.();
+        if (whole === undefined) await readStream(streamed, read);
+        else saveTogether([whole], whole.length, [], read);
+      } catch (error) {
+        read.fatal = error;
+      }
+    }
+    streams = [];
+    streamsHead = 0;
+    isReadingStreams = false;
+    settled();
+  }
+
+  /** Reads a stream to its end. What comes of it may be there only later. */
+  async function readStream(streamed: StreamedFile, read: ReadFile, mayReadAgain = true): Promise<void> {
     const held: Uint8Array[] = [];
     let heldBytes = 0;
     let stream: WorkerStream | undefined;
-    await pool.ready();
     try {
       for await (const piece of streamed.pieces()) {
         held.push(piece);
@@ -148,17 +168,23 @@ export function createFileReader(pool: WorkerPool, source: Source): FileReader {
       }
     } catch (error) {
       await stream?.end();
-      if (error instanceof ContentToReadAgainError && mayReadAgain) return readStream(streamed, false);
-      if (error instanceof FileUnreadableError) return { saved: Promise.resolve(failed("read", error)) };
-      throw error;
+      if (error instanceof ContentToReadAgainError && mayReadAgain) return readStream(streamed, read, false);
+      if (!(error instanceof FileUnreadableError)) throw error;
+      read.result = failed("read", error);
+      return settled();
     }
-    const saved = stream === undefined ? saveTogether(held, heldBytes) : stream.end();
-    return {
-      saved: saved.then((result) => ("failure" in result ? result : { ...result, holes: streamed.holes ?? [] })),
-    };
+    const holes = streamed.holes ?? [];
+    if (stream === undefined) saveTogether(held, heldBytes, holes, read);
+    else inBackground(read, withHoles(stream.end(), holes));
   }
 
-  function saveTogether(pieces: readonly Uint8Array[], sizeBytes: number): Promise<FileResult> {
+  /** Saves small content with that of other files. */
+  function saveTogether(
+    pieces: readonly Uint8Array[],
+    sizeBytes: number,
+    holes: readonly Hole[],
+    read: ReadFile,
+  ): void {
     if (contentsBytes + sizeBytes > contentsBuffer.length) {
       dispatchContents();
       contentsBuffer = allocateUnfilled(Math.max(BATCH_BYTES, sizeBytes));
@@ -168,10 +194,8 @@ export function createFileReader(pool: WorkerPool, source: Source): FileReader {
       contentsBytes += piece.length;
       freeMemory(piece);
     }
-    return new Promise((resolve, reject) => {
-      contents.push({ sizeBytes, resolve, reject });
-      if (contents.length >= BATCH_FILES) dispatchContents();
-    });
+    contents.push({ sizeBytes, holes, read });
+    if (contents.length >= BATCH_FILES) dispatchContents();
   }
 
   function dispatchContents(): void {
@@ -182,8 +206,17 @@ export function createFileReader(pool: WorkerPool, source: Source): FileReader {
     contentsBuffer = new Uint8Array(0);
     contentsBytes = 0;
     pool.run({ task: "contents", bytes, lengths: Uint32Array.from(sent, ({ sizeBytes }) => sizeBytes) }).then(
-      (results) => results.forEach((result, index) => sent[index].resolve(result)),
-      (error: unknown) => sent.forEach(({ reject }) => reject(error)),
+      (results) => {
+        results.forEach((result, index) => {
+          const { read, holes } = sent[index];
+          read.result = "failure" in result || holes.length === 0 ? result : { ...result, holes };
+        });
+        settled();
+      },
+      (error: unknown) => {
+        for (const { read } of sent) read.fatal = error;
+        settled();
+      },
     );
   }
 
@@ -192,20 +225,8 @@ export function createFileReader(pool: WorkerPool, source: Source): FileReader {
       const content = source.content(entry);
       const read: ReadFile = { result: undefined, fatal: undefined };
       if (content.kind === "stream") {
-        const consumed = streams.then(() => readStream(content));
-        streamsUnderWay++;
-        streams = consumed.then(
-          () => undefined,
-          () => undefined,
-        );
-        void streams.then(() => {
-          streamsUnderWay--;
-          settled();
-        });
-        inBackground(
-          read,
-          consumed.then(({ saved }) => saved),
-        );
+        streams.push({ streamed: content, read });
+        void readStreams();
       } else if (entry.stat.sizeBytes >= 2 * SEGMENT_BYTES) {
         dispatch();
         inBackground(read, readSegments(content, entry));
@@ -219,7 +240,7 @@ export function createFileReader(pool: WorkerPool, source: Source): FileReader {
     dispatch() {
       dispatch();
       // While streams are being read more content may come; when none is, nobody else would send this off.
-      if (streamsUnderWay === 0) dispatchContents();
+      if (!isReadingStreams) dispatchContents();
     },
     ready: () => pool.ready(),
     progress: () => new Promise((resolve) => waiting.push(resolve)),
@@ -229,6 +250,11 @@ export function createFileReader(pool: WorkerPool, source: Source): FileReader {
 
 function allocateUnfilled(bytes: number): Uint8Array<ArrayBuffer> {
   return new Uint8Array(Buffer.allocUnsafeSlow(bytes).buffer);
+}
+
+async function withHoles(saving: Promise<FileResult>, holes: readonly Hole[]): Promise<FileResult> {
+  const result = await saving;
+  return "failure" in result ? result : { ...result, holes };
 }
 
 function failed(during: string, error: unknown): FileResult {

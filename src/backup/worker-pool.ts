@@ -20,6 +20,8 @@ export interface WorkerPool {
   openStream(): WorkerStream;
   /** Resolves when a worker has less to do than it could: back-pressure for whoever reads ahead. */
   ready(): Promise<void>;
+  /** Whether `ready` would resolve at once. */
+  isReady(): boolean;
   /** Seals what frames are being filled. */
   flush(): Promise<void>;
   close(): Promise<void>;
@@ -131,6 +133,10 @@ export function createWorkerPool(
     return new Promise((resolve, reject) => member.waiting.set(number, { resolve, reject }));
   }
 
+  function hasRoom(): boolean {
+    return started.length === 0 || started.some((member) => member.waiting.size <= TASKS_AHEAD);
+  }
+
   function idlest(among: readonly Member[]): Member {
     return among.reduce((best, member) => (member.waiting.size < best.waiting.size ? member : best));
   }
@@ -163,7 +169,8 @@ export function createWorkerPool(
         },
       };
     },
-    ready: () => until(() => started.length === 0 || started.some((member) => member.waiting.size <= TASKS_AHEAD)),
+    ready: () => until(hasRoom),
+    isReady: () => failure === undefined && hasRoom(),
     async flush() {
       await Promise.all(started.map((member) => answer(member, post(member, { task: "flush" }))));
     },

@@ -144,6 +144,8 @@ export interface TaskDone {
  */
 export interface PackedResults {
   readonly count: number;
+  /** Whether they are of streams, whose attributes only their source knows. */
+  readonly streamed: boolean;
   /** 32 bytes for each file that is one blob. */
   readonly ids: Uint8Array;
   /** For each file: its length, with 0.5 added where its blob was new; negative where it stands in `others`. */
@@ -155,8 +157,10 @@ export function packResults(results: readonly FileResult[]): PackedResults {
   const ids = new Uint8Array(results.length * 32);
   const lengths = new Float64Array(results.length);
   const others: FileResult[] = [];
+  const streamed =
+    results.length > 0 && results.every((result) => !("failure" in result) && result.xattrs === undefined);
   results.forEach((result, index) => {
-    if (isPlain(result)) {
+    if (isPlain(result, streamed)) {
       ids.set(result.ids, index * 32);
       lengths[index] = result.lengths.length === 0 ? 0 : result.lengths[0] + result.newBlobs * 0.5;
     } else {
@@ -164,21 +168,21 @@ export function packResults(results: readonly FileResult[]): PackedResults {
       others.push(result);
     }
   });
-  return { count: results.length, ids, lengths, others };
+  return { count: results.length, streamed, ids, lengths, others };
 }
 
-function isPlain(result: FileResult): result is FileSaved {
+function isPlain(result: FileResult, streamed: boolean): result is FileSaved {
   return (
     !("failure" in result) &&
     result.lengths.length <= 1 &&
     result.holes.length === 0 &&
-    result.xattrs?.length === 0 &&
+    (streamed || result.xattrs?.length === 0) &&
     result.stat === undefined &&
     !result.changedWhileRead
   );
 }
 
-export function unpackResults({ count, ids, lengths, others }: PackedResults): FileResult[] {
+export function unpackResults({ count, streamed, ids, lengths, others }: PackedResults): FileResult[] {
   const results: FileResult[] = [];
   let other = 0;
   for (let index = 0; index < count; index++) {
@@ -193,7 +197,7 @@ export function unpackResults({ count, ids, lengths, others }: PackedResults): F
       ids: length === 0 ? ids.subarray(0, 0) : ids.subarray(index * 32, index * 32 + 32),
       lengths: length === 0 ? [] : [length],
       holes: [],
-      xattrs: [],
+      xattrs: streamed ? undefined : [],
       stat: undefined,
       changedWhileRead: false,
       newBytes: isNew ? length : 0,

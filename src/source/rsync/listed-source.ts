@@ -102,7 +102,7 @@ export function listedSource(parts: ListedSourceParts): ListedSource {
     if (number < 0 || stat.type !== "file") throw new FileUnreadableError(`${path} is no file`);
     const attributeSet = list.xattrs.get(number) - 1;
     const mayLackAttributes = attributeSet >= 0 && received.xattrs.sets[attributeSet].some(isAbbreviated);
-    if (stat.sizeBytes === 0 && !mayLackAttributes) return { kind: "stream", pieces: nothing };
+    if (stat.sizeBytes === 0 && !mayLackAttributes) return { kind: "stream", pieces: nothing, whole: () => new Uint8Array(0) };
     const openBasis = previous === undefined ? undefined : () => previous(path);
     const transfer = session.request({
       index,
@@ -110,7 +110,8 @@ export function listedSource(parts: ListedSourceParts): ListedSource {
       path: Buffer.from(path, "latin1").toString("utf8"),
       openBasis,
     });
-    if (stat.sizeBytes < SMALLEST_SPARSE_BYTES) return { kind: "stream", pieces: () => transfer.pieces() };
+    if (stat.sizeBytes < SMALLEST_SPARSE_BYTES)
+      return { kind: "stream", pieces: () => transfer.pieces(), whole: () => transfer.takeWhole() };
     const holes: Hole[] = [];
     return { kind: "stream", holes, pieces: () => withoutZeroRuns(transfer.pieces(), holes) };
   }

@@ -92,6 +92,14 @@ export class Transfer {
     }
   }
 
+  /** The content, if it has come, is right and lies in one piece; undefined where `pieces` has to be asked. */
+  takeWhole(): Buffer | undefined {
+    if (this.#outcome === undefined || this.#outcome.error !== undefined || this.#pieces.length !== 1) return undefined;
+    const [piece] = this.#pieces.splice(0);
+    this.#session.taken(piece.length);
+    return piece;
+  }
+
   /** Takes content that has come; false where nobody wants it any more. */
   give(bytes: Buffer): boolean {
     if (this.#abandoned) return false;
