@@ -102,7 +102,8 @@ export function listedSource(parts: ListedSourceParts): ListedSource {
     if (number < 0 || stat.type !== "file") throw new FileUnreadableError(`${path} is no file`);
     const attributeSet = list.xattrs.get(number) - 1;
     const mayLackAttributes = attributeSet >= 0 && received.xattrs.sets[attributeSet].some(isAbbreviated);
-    if (stat.sizeBytes === 0 && !mayLackAttributes) return { kind: "stream", pieces: nothing, whole: () => new Uint8Array(0) };
+    if (stat.sizeBytes === 0 && !mayLackAttributes)
+      return { kind: "stream", pieces: nothing, whole: () => new Uint8Array(0) };
     const openBasis = previous === undefined ? undefined : () => previous(path);
     const transfer = session.request({
       index,
