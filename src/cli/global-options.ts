@@ -7,6 +7,10 @@ export const globalOptions = {
     environment: "HOLDFAST_REPOSITORY",
     completes: "folder",
   }),
+  repositoryFile: text("--repository-file <file>", "read from a file where the repository is", {
+    environment: "HOLDFAST_REPOSITORY_FILE",
+    completes: "file",
+  }),
   passwordFile: text("-p, --password-file <file>", "read the password from a file", {
     environment: "HOLDFAST_PASSWORD_FILE",
     completes: "file",
@@ -17,6 +21,9 @@ export const globalOptions = {
   identityFile: text("--identity-file <file>", "open the repository with an age identity instead of a password", {
     environment: "HOLDFAST_IDENTITY_FILE",
     completes: "file",
+  }),
+  keyHint: text("--key-hint <key>", "id of the key to try before all others, or the beginning of it", {
+    environment: "HOLDFAST_KEY_HINT",
   }),
   limitUpload: value("--limit-upload <rate>", "KiB a second to send at most, or with a unit as in 5M", rate),
   limitDownload: value("--limit-download <rate>", "KiB a second to receive at most, or with a unit", rate),

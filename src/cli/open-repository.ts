@@ -1,4 +1,5 @@
 /** From the global options to an open repository. */
+import { readFileSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { messageOf, UsageError } from "../errors.ts";
 import { openRepository, readConfig, type Repository, type Unlock } from "../repository/repository.ts";
@@ -17,18 +18,42 @@ export interface RepositoryOptions {
   readonly passwordFile: string | undefined;
   readonly passwordCommand: string | undefined;
   readonly identityFile: string | undefined;
+  /** The beginning of the id of the key to try first. */
+  readonly keyHint: string | undefined;
   /** Variable that holds the password. */
   readonly variable: string;
 }
 
 export function repositoryOptions({ settings }: Context): RepositoryOptions {
-  return { ...settings, variable: "HOLDFAST_PASSWORD" };
+  const { repo, repositoryFile } = settings;
+  return { ...settings, repo: repositoryOf(repo, repositoryFile, "--repo"), variable: "HOLDFAST_PASSWORD" };
+}
+
+/** The repository that is named itself, or in a file. `option` names it. Throws `UsageError` where both are. */
+export function repositoryOf(
+  repo: string | undefined,
+  file: string | undefined,
+  option: "--repo" | "--from-repo",
+): string | undefined {
+  if (file === undefined) return repo;
+  if (repo !== undefined) {
+    throw new UsageError(`the repository is named by ${option} and in a file`, {
+      hint: `use one of ${option} and ${option.replace("repo", "repository")}-file, or of the variables that stand for them`,
+    });
+  }
+  try {
+    return readFileSync(file, "utf8").trim();
+  } catch (error) {
+    throw new UsageError(`could not read the repository file ${file}: ${messageOf(error)}`, { cause: error });
+  }
 }
 
 /** Throws `UsageError` where no repository is named. */
 export function requireRepository({ repo }: RepositoryOptions): string {
   if (repo !== undefined && repo !== "") return repo;
-  throw new UsageError("no repository is named", { hint: "use --repo, or set HOLDFAST_REPOSITORY" });
+  throw new UsageError("no repository is named", {
+    hint: "use --repo or --repository-file, or set HOLDFAST_REPOSITORY",
+  });
 }
 
 /** Opens the repository that the command is about. `inputIsTaken`: standard input holds data, and so no password. */
@@ -59,7 +84,7 @@ export async function openFromOptions(
   const storage = await openStorage(requireRepository(options), { pace: paceOf(context) });
   // Before a password is asked for: it may be the wrong place.
   await readConfig(storage);
-  return openRepository(storage, await readUnlock(context, options, inputIsTaken));
+  return openRepository(storage, await readUnlock(context, options, inputIsTaken), { keyHint: options.keyHint });
 }
 
 async function openAccount(

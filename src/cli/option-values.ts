@@ -75,3 +75,14 @@ export function portNumber(given: string): number {
   if (/^[0-9]+$/.test(given) && port > 0 && port < 65_536) return port;
   throw new UsageError(`"${given}" is no port`);
 }
+
+/** To gitignore these match nothing: whoever wrote one meant something else. `where` stands before the message. */
+export function requirePattern(pattern: string, where = ""): string {
+  const unescaped = pattern.startsWith("#") ? "" : pattern.replaceAll(/\\./gs, "");
+  const open = /\[[!^]?\]?[^\]]*$/.exec(unescaped.replaceAll(/\[[!^]?\]?[^\]]*\]/g, ""));
+  const problem = unescaped.endsWith("\\") ? "it ends with a backslash" : open === null ? undefined : "a [ has no ]";
+  if (problem === undefined) return pattern;
+  throw new UsageError(`${where}"${pattern}" is no pattern: ${problem}`, {
+    hint: "a backslash before a character takes it as it is: \\[ or \\\\",
+  });
+}

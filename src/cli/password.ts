@@ -67,8 +67,11 @@ function passwordFromCommand(command: string, signal: AbortSignal): Promise<stri
 
 async function passwordFromPerson(request: PasswordRequest): Promise<string> {
   const { inputIsTaken, isNew, prompt, signal, variable } = request;
-  if (!inputIsTaken && !process.stdin.isTTY) return withoutLineEnd(await readAll(process.stdin));
-  const password = await askSecretly(`${prompt}: `, signal);
+  const isPiped = !inputIsTaken && !process.stdin.isTTY;
+  const piped = isPiped ? await readAll(process.stdin) : "";
+  if (piped !== "") return withoutLineEnd(piped);
+  // Under cron nothing comes at all, which is another thing than an empty line.
+  const password = isPiped ? undefined : await askSecretly(`${prompt}: `, signal);
   if (password === undefined) {
     throw new UsageError("no password is given, and there is no terminal to ask at", {
       hint: `use --password-file, --password-command or ${variable}`,

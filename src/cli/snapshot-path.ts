@@ -31,7 +31,9 @@ export async function openNamedView(
   if (below === "") return { snapshot, view: whole, reader, below };
   const folder = await requireEntry(whole, below, snapshotName);
   if (folder.type !== "directory")
-    throw new UsageError(`/${displayPath(below)} is no folder in snapshot ${snapshotName}`);
+    throw new UsageError(`/${displayPath(below)} is no folder in snapshot ${snapshotName}`, {
+      hint: "name the folder above it; restore --include chooses a file in it, and dump prints one",
+    });
   return { snapshot, view: openSnapshotView(reader, folder), reader, below };
 }
 

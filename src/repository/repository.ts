@@ -77,12 +77,21 @@ export async function readConfig(storage: Storage): Promise<RepositoryConfig> {
   return decodeConfig(bytes, `config of ${storage.location}`);
 }
 
-export async function openRepository(storage: Storage, unlock: Unlock): Promise<Repository> {
+export interface OpenOptions {
+  /** The beginning of the id of the key file that probably opens: it is tried first, and by itself. */
+  readonly keyHint?: string | undefined;
+}
+
+export async function openRepository(
+  storage: Storage,
+  unlock: Unlock,
+  { keyHint = "" }: OpenOptions = {},
+): Promise<Repository> {
   const config = await readConfig(storage);
   const { ring, keyId, keyNotes }: Opened =
     "ring" in unlock
       ? { ring: unlock.ring, keyId: undefined, keyNotes: new Map() }
-      : await findRing(storage, unlock, config.id);
+      : await findRing(storage, unlock, config.id, keyHint);
   if (!ring.repositoryId.equals(config.id)) {
     throw new DamagedError(`the key does not belong to the repository at ${storage.location}`, {
       hint: "check that key file and repository are of the same backup",
@@ -102,11 +111,12 @@ interface Opened {
   readonly keyNotes: ReadonlyMap<string, KeyNotes>;
 }
 
-/** Tries all key files at once, as each takes a while. */
+/** Tries that of the hint, and then all key files at once, as each takes a while. */
 async function findRing(
   storage: Storage,
   unlock: Exclude<Unlock, { ring: KeyRing }>,
   repositoryId: Buffer,
+  keyHint: string,
 ): Promise<Opened> {
   const files = await listKeyFiles(storage);
   if (files.length === 0) {
@@ -114,16 +124,20 @@ async function findRing(
       hint: "put a copy of one back into keys/, or use an exported key ring",
     });
   }
-  const tried = await Promise.allSettled(
-    files.map(async ({ name }) => {
-      const bytes = await storage.get(name);
-      const { ring, label, created } = await decryptKeyFile(
-        bytes,
-        "passphrase" in unlock ? unlock : { identities: [...unlock.identities] },
-      );
-      return { ring, keyId: name.slice(PREFIXES.key.length), notes: { label, created } };
-    }),
-  );
+  const open = async ({ name }: StoredObject) => {
+    const bytes = await storage.get(name);
+    const { ring, label, created } = await decryptKeyFile(
+      bytes,
+      "passphrase" in unlock ? unlock : { identities: [...unlock.identities] },
+    );
+    return { ring, keyId: name.slice(PREFIXES.key.length), notes: { label, created } };
+  };
+  const hinted = keyHint === "" ? [] : files.filter(({ name }) => name.startsWith(PREFIXES.key + keyHint));
+  for (const file of hinted) {
+    const one = await open(file).catch(() => undefined);
+    if (one?.ring.repositoryId.equals(repositoryId)) return { ...one, keyNotes: new Map([[one.keyId, one.notes]]) };
+  }
+  const tried = await Promise.allSettled(files.map(open));
   const opened = tried.flatMap((result) => (result.status === "fulfilled" ? [result.value] : []));
   // An `init` that was broken off may have left the key of a repository that never was.
   const own = opened.find(({ ring }) => ring.repositoryId.equals(repositoryId)) ?? opened.at(0);

@@ -47,6 +47,10 @@ test("what backup is told to save and to leave out", async (t) => {
     assert.match(await refusal("--iexclude", "a\\"), /it ends with a backslash/);
     assert.match(await refusal("--exclude-file", list("bad", "a\n*.x\\\n")), /bad:2: "\*\.x\\" is no pattern/);
     assert.match(await refusal("--exclude-if-present", ":header"), /is not the name of a file/);
+    const restored = await at.run(["restore", "latest", "--target", path.join(at.folder, "out"), "--include", "["]);
+    assert.equal(restored.status, 1);
+    assert.match(restored.stderr, /--include: "\[" is no pattern/);
+    assert.match(await refusal("--stdin-from-command", "--stdin-filename", "n".repeat(256)), /255 bytes at most/);
     await at.ok(["backup", at.source, "--exclude", "[[:alpha:]]", "--exclude", "\\[", "--exclude", "[]]"]);
     assert.deepEqual(await saved(), all);
   });

@@ -10,9 +10,10 @@ import type { RemotePlaces, RemoteSourceOptions } from "../../source/rsync/index
 import type { ReportProblem, Source } from "../../source/source.ts";
 import type { OptionValues } from "../command-spec.ts";
 import { expandWildcards } from "../expand-wildcards.ts";
+import { requirePattern } from "../option-values.ts";
 import { rawArgument, rawArguments } from "../raw-argument.ts";
 import type { ScanOptions } from "../scan.ts";
-import { requirePattern, type backupSpec } from "./backup.spec.ts";
+import type { backupSpec } from "./backup.spec.ts";
 
 type Rsync = typeof import("../../source/rsync/index.ts");
 
@@ -31,6 +32,8 @@ export interface ChosenSource {
   open(onProblem: ReportProblem, previous: PreviousContent): Source | Promise<Source>;
 }
 
+/** As everywhere on Linux (NAME_MAX). */
+const MAXIMUM_NAME_BYTES = 255;
 const BYTE_ORDER_MARK = Buffer.from("\ufeff");
 
 export type PreviousContent = RemoteSourceOptions["previous"];
@@ -73,6 +76,9 @@ function streamSource(args: readonly string[], options: BackupOptions): ChosenSo
     throw new UsageError("no command is named", { hint: "holdfast backup --stdin-from-command -- pg_dump mydb" });
   }
   const fileName = rawArgument(options.stdinFilename).replace(/^\/+/, "") as RawPath;
+  if (fileName.split("/").some((part) => part.length > MAXIMUM_NAME_BYTES)) {
+    throw new UsageError(`--stdin-filename: a name can have ${MAXIMUM_NAME_BYTES} bytes at most`);
+  }
   return {
     paths: [`/${fileName}` as RawPath],
     excludes: [],

@@ -1,7 +1,7 @@
 import { UsageError } from "../../errors.ts";
 import { flag, list, text, value, valueOr, valueList, type CommandSpec } from "../command-spec.ts";
 import { longKeepOptions } from "./keep-options.ts";
-import { moment, oneOf, portNumber } from "../option-values.ts";
+import { moment, oneOf, portNumber, requirePattern } from "../option-values.ts";
 import { parseBytes } from "../output/format-bytes.ts";
 
 export const COMPRESSION_MODES = ["auto", "off", "fastest", "better", "max"] as const;
@@ -115,17 +115,6 @@ let patternsGiven = 0;
 
 function patternInOrder(pattern: string): OrderedPattern {
   return { pattern: requirePattern(pattern), order: patternsGiven++ };
-}
-
-/** To gitignore these match nothing: whoever wrote one meant something else. `where` stands before the message. */
-export function requirePattern(pattern: string, where = ""): string {
-  const unescaped = pattern.startsWith("#") ? "" : pattern.replaceAll(/\\./gs, "");
-  const open = /\[[!^]?\]?[^\]]*$/.exec(unescaped.replaceAll(/\[[!^]?\]?[^\]]*\]/g, ""));
-  const problem = unescaped.endsWith("\\") ? "it ends with a backslash" : open === null ? undefined : "a [ has no ]";
-  if (problem === undefined) return pattern;
-  throw new UsageError(`${where}"${pattern}" is no pattern: ${problem}`, {
-    hint: "a backslash before a character takes it as it is: \\[ or \\\\",
-  });
 }
 
 function excludeTag(tag: string): string {

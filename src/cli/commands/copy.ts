@@ -7,7 +7,7 @@ import { cacheFolder } from "../cache.ts";
 import { chooseSnapshots } from "../choose-snapshots.ts";
 import type { Invocation } from "../command-spec.ts";
 import { hostSigningKey } from "../host-identity.ts";
-import { openFromOptions, openFromSettings } from "../open-repository.ts";
+import { openFromOptions, openFromSettings, repositoryOf } from "../open-repository.ts";
 import { formatBytes } from "../output/format-bytes.ts";
 import { formatTime } from "../output/format-time.ts";
 import { startProgress } from "../output/progress.ts";
@@ -17,16 +17,18 @@ import { filterOf } from "./snapshot-filter.ts";
 
 export async function run({ context, args, options }: Invocation<typeof copySpec.options>): Promise<number> {
   const { output, signal } = context;
-  if (options.fromRepo === undefined) {
+  const place = repositoryOf(options.fromRepo, options.fromRepositoryFile, "--from-repo");
+  if (place === undefined) {
     throw new UsageError("it is not said where to copy from", {
       hint: "use --from-repo, or set HOLDFAST_FROM_REPOSITORY",
     });
   }
   const from = await openFromOptions(context, {
-    repo: options.fromRepo,
+    repo: place,
     passwordFile: options.fromPasswordFile,
     passwordCommand: options.fromPasswordCommand,
     identityFile: options.fromIdentityFile,
+    keyHint: options.fromKeyHint,
     variable: "HOLDFAST_FROM_PASSWORD",
   });
   const to = await openFromSettings(context);

@@ -1,5 +1,5 @@
-import { flag, list, text, valueOr, type CommandSpec } from "../command-spec.ts";
-import { oneOf } from "../option-values.ts";
+import { flag, text, valueList, valueOr, type CommandSpec } from "../command-spec.ts";
+import { oneOf, requirePattern } from "../option-values.ts";
 import { snapshotFilterOptions } from "./snapshot-filter.ts";
 
 export const OVERWRITE_MODES = ["always", "if-changed", "if-newer", "never"] as const;
@@ -14,10 +14,10 @@ export const restoreSpec = {
   options: {
     ...snapshotFilterOptions,
     target: text("-t, --target <folder>", "where to put it (/ for where it came from)", { completes: "folder" }),
-    include: list("-i, --include <pattern>", "only what matches (can be given several times)"),
-    iinclude: list("--iinclude <pattern>", "the same, but upper and lower case are one"),
-    exclude: list("-e, --exclude <pattern>", "not what matches (can be given several times)"),
-    iexclude: list("--iexclude <pattern>", "the same, but upper and lower case are one"),
+    include: valueList("-i, --include <pattern>", "only what matches (can be given several times)", requirePattern),
+    iinclude: valueList("--iinclude <pattern>", "the same, but upper and lower case are one", requirePattern),
+    exclude: valueList("-e, --exclude <pattern>", "not what matches (can be given several times)", requirePattern),
+    iexclude: valueList("--iexclude <pattern>", "the same, but upper and lower case are one", requirePattern),
     overwrite: valueOr(
       "always",
       "--overwrite <when>",

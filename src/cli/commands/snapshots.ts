@@ -4,6 +4,7 @@ import { groupSnapshots, type GroupBy, type SnapshotGroup } from "../../retentio
 import type { RetentionSnapshot } from "../../retention/snapshot.ts";
 import { chooseSnapshots } from "../choose-snapshots.ts";
 import type { Invocation } from "../command-spec.ts";
+import { printableLine } from "../output/printable.ts";
 import { openFromSettings } from "../open-repository.ts";
 import { snapshotJson } from "../snapshot-json.ts";
 import { snapshotTable } from "../snapshot-table.ts";
@@ -55,8 +56,8 @@ function jsonOf({ snapshot }: ListedSnapshot): object {
 /** ` for (host [web1], paths [/etc, /home])`, as restic has it. */
 export function groupTitle({ host, paths, tags }: SnapshotGroup<ListedSnapshot>, by: GroupBy): string {
   const parts = [
-    ...(by.host ? [`host [${host}]`] : []),
-    ...(by.tags ? [`tags [${tags.join(", ")}]`] : []),
+    ...(by.host ? [`host [${printableLine(host)}]`] : []),
+    ...(by.tags ? [`tags [${printableLine(tags.join(", "))}]`] : []),
     ...(by.paths ? [`paths [${(paths as Snapshot["sealed"]["paths"]).map(displayPath).join(", ")}]`] : []),
   ];
   return parts.length === 0 ? "" : ` for (${parts.join(", ")})`;

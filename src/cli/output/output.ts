@@ -7,6 +7,7 @@
 import { styleText } from "node:util";
 import { errnoOf, messageOf, StorageError } from "../../errors.ts";
 import type { LiveLines } from "./live-lines.ts";
+import { printable } from "./printable.ts";
 
 export interface OutputOptions {
   readonly stdout: NodeJS.WriteStream;
@@ -70,7 +71,7 @@ export function createOutput(options: OutputOptions, live: LiveLines): Output {
 
   function flushGathered(): Promise<void> {
     flushScheduled = false;
-    const text = gathered;
+    const text = json ? gathered : printable(gathered);
     gathered = "";
     return text === "" ? Promise.resolve() : write(text);
   }
@@ -102,7 +103,7 @@ export function createOutput(options: OutputOptions, live: LiveLines): Output {
     },
     warning(text, object) {
       void flushGathered();
-      live.around(() => stderr.write(`${json && object !== undefined ? JSON.stringify(object) : text}\n`));
+      live.around(() => stderr.write(`${json && object !== undefined ? JSON.stringify(object) : printable(text)}\n`));
     },
     live,
     bold: (text) => (options.color && stdout.isTTY ? styleText("bold", text, { stream: stdout }) : text),

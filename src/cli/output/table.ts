@@ -1,3 +1,4 @@
+import { printableLine } from "./printable.ts";
 import { textWidth } from "./text-width.ts";
 
 export interface Column<Row> {
@@ -12,7 +13,7 @@ export interface Column<Row> {
  * be, counted in places on a terminal; lines are never cut, so that nothing is missing where it is read by a program.
  */
 export function formatTable<Row>(columns: readonly Column<Row>[], rows: readonly Row[], note?: string): string[] {
-  const cells = rows.map((row) => columns.map(({ cell }) => [cell(row)].flat()));
+  const cells = rows.map((row) => columns.map(({ cell }) => [cell(row)].flat().map(printableLine)));
   const widths = columns.map(({ title }, index) =>
     Math.max(textWidth(title), ...cells.flatMap((row) => row[index].map((line) => textWidth(line)))),
   );
