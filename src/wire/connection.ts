@@ -56,6 +56,8 @@ export function openConnection(channel: ByteChannel, options: ConnectionOptions 
   let lastHeardMs = performance.now();
   let lastSentMs = performance.now();
   let blockedSinceMs: number | undefined;
+  const watchEveryMs = Math.max(10, Math.min(5000, silenceMs / 6));
+  let lastWatchMs = performance.now();
   const waiting = new Set<() => void>();
 
   function wake(): void {
@@ -106,6 +108,11 @@ export function openConnection(channel: ByteChannel, options: ConnectionOptions 
 
   function watch(): void {
     const now = performance.now();
+    // While this process stood still it could hear nobody: that is not the other side's silence.
+    const stalledMs = Math.max(0, now - lastWatchMs - 2 * watchEveryMs);
+    lastWatchMs = now;
+    lastHeardMs += stalledMs;
+    if (blockedSinceMs !== undefined) blockedSinceMs += stalledMs;
     if (awaitingInput && now - lastHeardMs > silenceMs) {
       breakOff(new ConnectionError(`the connection broke: nothing was heard for ${Math.round(silenceMs / 1000)} s`));
     } else if (blockedSinceMs !== undefined && now - blockedSinceMs > silenceMs) {
@@ -171,7 +178,7 @@ export function openConnection(channel: ByteChannel, options: ConnectionOptions 
     });
   }
 
-  const timer = setInterval(watch, Math.max(10, Math.min(5000, silenceMs / 6)));
+  const timer = setInterval(watch, watchEveryMs);
   timer.unref();
   output.on("drain", () => {
     blockedSinceMs = undefined;

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import { test } from "node:test";
+import { setTimeout as wait } from "node:timers/promises";
 import { createKeyRing } from "../../src/crypto/key-ring.ts";
 import { sha256 } from "../../src/crypto/keyed-hash.ts";
 import { generateSigningKey } from "../../src/crypto/signing.ts";
@@ -315,14 +316,14 @@ test("lets a session that only reads store nothing, and holds no pruning off for
 });
 
 test("does not let a run that never commits hold pruning off for ever", async (t) => {
-  const fleet: TestFleet = await createTestFleet(t, { rules: { noteMs: 100 } });
+  const fleet: TestFleet = await createTestFleet(t, { rules: { noteMs: 1000 } });
   fleet.addHost("web1");
   const agent = await hostileAgent(fleet, "web1");
   t.after(() => agent.connection.close());
   const notes = (): string[] =>
     [...(fleet.storage as MemoryStorage).objects.keys()].filter((name) => name.startsWith("running/"));
   assert.equal(notes().length, 1);
-  await new Promise((resolve) => setTimeout(resolve, 300));
+  for (let tries = 0; notes().length > 0 && tries < 300; tries++) await wait(100);
   assert.deepEqual(notes(), []);
 });
 
