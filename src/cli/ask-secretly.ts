@@ -10,9 +10,10 @@ export async function askSecretly(question: string, signal: AbortSignal): Promis
   const terminal = openTerminal();
   if (terminal === undefined) return undefined;
   const { input, output } = terminal;
-  output.write(question);
+  // Before anybody is asked: who answers at once must not see it either.
   input.setRawMode(true);
   try {
+    output.write(question);
     return await readLine(input, signal);
   } finally {
     input.setRawMode(false);

@@ -35,8 +35,6 @@ function onTerminal(t: Cleanup, at: Workplace, args: readonly string[], env: Rec
     async answer(prompt, typed) {
       while (!text.includes(prompt)) await once(child.stdout!, "data");
       text = text.replace(prompt, prompt.toUpperCase());
-      // The prompt is written before the terminal is told not to show what is typed.
-      await new Promise((resolve) => setTimeout(resolve, 200));
       child.stdin!.write(typed);
     },
     async end() {
