@@ -1,5 +1,5 @@
 import type { BlobId } from "../format/tree.ts";
-import { contentIds, encodeFan, encodeLeaf, entryName } from "../format/tree.ts";
+import { contentIds, encodeFan, entryName, LEAF_HEAD_BYTES, leafInPlace } from "../format/tree.ts";
 import type { RawPath } from "../platform/raw-path.ts";
 
 /**
@@ -22,32 +22,52 @@ const USUAL_PART_MASK = 2047;
 const LARGEST_PART = 8192;
 const LARGEST_PART_BYTES = 1024 * 1024;
 
+const FIRST_BYTES = 16 * 1024;
+/** Memory of directories that were closed is used for others, but no more than a few large pieces are kept for that. */
+const LARGEST_REUSED_BYTES = 256 * 1024;
+const REUSED = 16;
+
 interface OpenDirectory {
   readonly encoded: Buffer;
-  entries: Uint8Array[];
-  entryBytes: number;
+  /** Entries that are in no part yet, one after another from `LEAF_HEAD_BYTES` on: objects for each would cost more. */
+  bytes: Buffer;
+  end: number;
+  count: number;
   readonly parts: { id: BlobId; count: number; firstName: RawPath }[];
 }
 
 export function createTreeAssembler(storeTree: (tree: Uint8Array) => BlobId): TreeAssembler {
   const open: OpenDirectory[] = [];
+  const unused: Buffer[] = [];
   let top: Buffer | undefined;
 
   function append(directory: OpenDirectory, encoded: Uint8Array): void {
-    directory.entries.push(encoded);
-    directory.entryBytes += encoded.length;
-    const count = directory.entries.length;
-    if (count < SMALLEST_PART && directory.entryBytes < LARGEST_PART_BYTES) return;
+    if (directory.end + encoded.length > directory.bytes.length) grow(directory, encoded.length);
+    directory.bytes.set(encoded, directory.end);
+    directory.end += encoded.length;
+    directory.count++;
+    const entryBytes = directory.end - LEAF_HEAD_BYTES;
+    if (directory.count < SMALLEST_PART && entryBytes < LARGEST_PART_BYTES) return;
     const isEnd = (hashOfName(entryName(encoded)) & USUAL_PART_MASK) === 0;
-    if (isEnd || count >= LARGEST_PART || directory.entryBytes >= LARGEST_PART_BYTES) closePart(directory);
+    if (isEnd || directory.count >= LARGEST_PART || entryBytes >= LARGEST_PART_BYTES) closePart(directory);
+  }
+
+  function grow(directory: OpenDirectory, extraBytes: number): void {
+    const { bytes, end } = directory;
+    directory.bytes = Buffer.allocUnsafeSlow(Math.max(bytes.length * 2, end + extraBytes));
+    directory.bytes.set(bytes.subarray(0, end));
+  }
+
+  function storeLeaf(directory: OpenDirectory): BlobId {
+    const { bytes, end, count } = directory;
+    return storeTree(leafInPlace(bytes.subarray(0, end), count));
   }
 
   function closePart(directory: OpenDirectory): void {
-    const { entries } = directory;
-    const id = storeTree(encodeLeaf(entries));
-    directory.parts.push({ id, count: entries.length, firstName: entryName(entries[0]) });
-    directory.entries = [];
-    directory.entryBytes = 0;
+    const firstName = entryName(directory.bytes, LEAF_HEAD_BYTES);
+    directory.parts.push({ id: storeLeaf(directory), count: directory.count, firstName });
+    directory.end = LEAF_HEAD_BYTES;
+    directory.count = 0;
   }
 
   function closeDirectory(): void {
@@ -56,11 +76,12 @@ export function createTreeAssembler(storeTree: (tree: Uint8Array) => BlobId): Tr
     const { encoded, parts } = directory;
     let id: BlobId;
     if (parts.length === 0) {
-      id = storeTree(encodeLeaf(directory.entries));
+      id = storeLeaf(directory);
     } else {
-      if (directory.entries.length > 0) closePart(directory);
+      if (directory.count > 0) closePart(directory);
       id = parts.length === 1 ? parts[0].id : storeTree(encodeFan(parts));
     }
+    if (directory.bytes.length <= LARGEST_REUSED_BYTES && unused.length < REUSED) unused.push(directory.bytes);
     contentIds(encoded, (idOffset) => encoded.set(id, idOffset));
     const parent = open.at(-1);
     if (parent === undefined) top = encoded;
@@ -75,7 +96,8 @@ export function createTreeAssembler(storeTree: (tree: Uint8Array) => BlobId): Tr
     openDirectory(depth, encoded) {
       closeDownTo(depth);
       if (open.length !== depth) throw new Error("a directory came before the one it lies in");
-      open.push({ encoded: Buffer.from(encoded), entries: [], entryBytes: 0, parts: [] });
+      const bytes = unused.pop() ?? Buffer.allocUnsafeSlow(FIRST_BYTES);
+      open.push({ encoded: Buffer.from(encoded), bytes, end: LEAF_HEAD_BYTES, count: 0, parts: [] });
     },
     add(depth, encoded) {
       closeDownTo(depth);

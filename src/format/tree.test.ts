@@ -18,6 +18,8 @@ import {
   encodeLeaf,
   entryName,
   iterateTree,
+  LEAF_HEAD_BYTES,
+  leafInPlace,
 } from "./tree.ts";
 
 const COMMON = {
@@ -105,6 +107,8 @@ test("any directory comes back exactly, decoded and encoded", () => {
   fc.assert(
     fc.property(anyEntries, (entries) => {
       const encoded = entries.map((entry) => encodeEntry(entry));
+      const inPlace = Buffer.concat([Buffer.alloc(LEAF_HEAD_BYTES), ...encoded]);
+      assert.deepEqual(leafInPlace(inPlace, encoded.length), encodeLeaf(encoded));
       const tree = iterateTree(encodeLeaf(encoded));
       assert.ok(tree.kind === "leaf");
       assert.equal(tree.count, entries.length);

@@ -543,6 +543,22 @@ export function encodeLeaf(entries: readonly Uint8Array[]): Buffer {
   return writtenView(output);
 }
 
+/** Room for a leaf's head before its entries. */
+export const LEAF_HEAD_BYTES = 9;
+
+/**
+ * The same of `count` encoded entries that stand in `bytes` one after another from `LEAF_HEAD_BYTES` on to the end. A view
+ * of `bytes`, in which the head is written before the entries.
+ */
+export function leafInPlace(bytes: Buffer, count: number): Buffer {
+  const head = createWriter(LEAF_HEAD_BYTES);
+  head.buffer[head.length++] = LEAF;
+  writeVarint(head, count);
+  const start = LEAF_HEAD_BYTES - head.length;
+  bytes.set(writtenView(head), start);
+  return bytes.subarray(start);
+}
+
 /** The tree blob of a directory that was split; parts in ascending order of name. */
 export function encodeFan(parts: readonly FanPart[]): Buffer {
   const output = createWriter(16 + parts.length * 80);

@@ -25,21 +25,10 @@ export function parseExcludeTag(text: string): ExcludeTag {
   };
 }
 
-/** Which of the tags a folder has. `names` are all that is in it, ascending. */
-export function tagsIn(folderFd: number, names: readonly RawPath[], tags: readonly ExcludeTag[]): RawPath[] {
-  const found = tags.filter((tag) => includesSorted(names, tag.name) && hasHeader(folderFd, tag));
-  return found.map((tag) => tag.name).sort();
-}
-
-function includesSorted(names: readonly RawPath[], wanted: RawPath): boolean {
-  let from = 0;
-  let to = names.length;
-  while (from < to) {
-    const middle = (from + to) >>> 1;
-    if (names[middle] < wanted) from = middle + 1;
-    else to = middle;
-  }
-  return names[from] === wanted;
+/** Which of the tags a folder has. `found` are those of their names that are in it. */
+export function tagsIn(folderFd: number, found: readonly RawPath[], tags: readonly ExcludeTag[]): RawPath[] {
+  const present = tags.filter((tag) => found.includes(tag.name) && hasHeader(folderFd, tag));
+  return present.map((tag) => tag.name).sort();
 }
 
 function hasHeader(folderFd: number, { name, header }: ExcludeTag): boolean {

@@ -1,7 +1,8 @@
 import { errnoOf } from "../../errors.ts";
 import { closeFd, OPEN, openAt, openBeneath } from "../../platform/open.ts";
 import type { FileStat } from "../../platform/file-stat.ts";
-import { listDirectory } from "../../platform/list-directory.ts";
+import { listNames } from "../../platform/list-directory.ts";
+import { cursorOf, mergeCursors, type NameCursor } from "../../platform/name-cursor.ts";
 import { joinRaw, type RawPath } from "../../platform/raw-path.ts";
 import { statAt, statFd } from "../../platform/stat.ts";
 import { ERRNO, SystemError } from "../../platform/system-error.ts";
@@ -43,14 +44,18 @@ interface Folder extends Omit<Place, "name"> {
   /** `NO_FD` while given up, because too many are open. */
   fd: number;
   readonly stat: FileStat;
-  /** What is in it, or of that what is wanted, ascending. */
-  readonly names: readonly RawPath[];
-  next: number;
+  /** What is in it, or of that what is wanted. */
+  readonly listing: Listing;
   readonly wanted: WantedName | undefined;
   /** Whether more than the wanted names is saved. */
   readonly whole: boolean;
   /** The file system that is not to be left. */
   readonly device: Device;
+}
+
+interface Listing {
+  readonly names: NameCursor;
+  close(): void;
 }
 
 const BATCH_ENTRIES = 512;
@@ -66,6 +71,7 @@ const MAX_OPEN_FOLDERS = 64;
 export function* walk(options: WalkOptions): Generator<readonly SourceEntry[], number> {
   const { topFd, isExcluded, excludeTags, excludeLargerThanBytes, excludeFolders, oneFileSystem, onProblem } = options;
   const effectiveUid = process.geteuid?.() ?? 0;
+  const tagNames = excludeTags.map(({ name }) => name);
   const stack: Folder[] = [];
   let batch: SourceEntry[] = [];
   let reached = 0;
@@ -73,8 +79,12 @@ export function* walk(options: WalkOptions): Generator<readonly SourceEntry[], n
   try {
     enterTop();
     for (let folder = stack.at(-1); folder !== undefined; folder = stack.at(-1)) {
-      if (folder.next === folder.names.length) leave();
-      else visit(folder, folder.names[folder.next++]);
+      const name = folder.listing.names.next;
+      if (name === undefined) leave();
+      else {
+        folder.listing.names.advance();
+        visit(folder, name);
+      }
       if (batch.length >= BATCH_ENTRIES) {
         yield batch;
         batch = [];
@@ -83,7 +93,7 @@ export function* walk(options: WalkOptions): Generator<readonly SourceEntry[], n
     if (batch.length > 0) yield batch;
     return reached;
   } finally {
-    for (const folder of stack) giveUpFd(folder);
+    for (const folder of stack) giveUp(folder);
   }
 
   function enterTop(): void {
@@ -208,28 +218,29 @@ export function* walk(options: WalkOptions): Generator<readonly SourceEntry[], n
     device: Device,
   ): void {
     batch.push({ path: place.path, name: place.name, depth: place.depth, stat });
-    const names = namesToVisit(place, fd, wanted, whole);
-    if (names.length === 0) {
+    const listing = namesToVisit(place, fd, wanted, whole);
+    if (listing.names.next === undefined) {
       closeFd(fd);
       return;
     }
     const { path, physical, depth, text } = place;
-    stack.push({ fd, path, physical, depth, text, stat, names, next: 0, wanted, whole, device });
+    stack.push({ fd, path, physical, depth, text, stat, listing, wanted, whole, device });
     if (stack.length > MAX_OPEN_FOLDERS) giveUpFd(stack[stack.length - 1 - MAX_OPEN_FOLDERS]);
   }
 
-  function namesToVisit(place: Place, fd: number, wanted: WantedName | undefined, whole: boolean): readonly RawPath[] {
-    const alsoWanted = wanted === undefined ? [] : [...wanted.children.keys()];
-    if (!whole) return alsoWanted;
+  function namesToVisit(place: Place, fd: number, wanted: WantedName | undefined, whole: boolean): Listing {
+    const alsoWanted = wanted === undefined ? [] : [...wanted.children.keys()].sort();
+    const nothingElse = { names: cursorOf(alsoWanted), close: () => undefined };
+    if (!whole) return nothingElse;
     try {
-      const listed = listDirectory(fd);
-      const tags = tagsIn(fd, listed, excludeTags);
-      const names = tags.length > 0 ? tags : listed;
+      const { names, found, close } = listNames(fd, tagNames);
+      const tags = tagsIn(fd, found, excludeTags);
+      const listed = tags.length > 0 ? cursorOf(tags) : names;
       // Those that are wanted by name are looked for even if they are not there, so that this is noticed.
-      return alsoWanted.length === 0 ? names : [...new Set([...names, ...alsoWanted])].sort();
+      return { names: alsoWanted.length === 0 ? listed : mergeCursors([listed, cursorOf(alsoWanted)]), close };
     } catch (error) {
       report(place.path, undefined, "list", error);
-      return alsoWanted;
+      return nothingElse;
     }
   }
 
@@ -237,7 +248,7 @@ export function* walk(options: WalkOptions): Generator<readonly SourceEntry[], n
     const left = stack.pop();
     const above = stack.at(-1);
     if (above !== undefined && above.fd === NO_FD) above.fd = reopen(above, left?.fd ?? NO_FD);
-    if (left !== undefined) giveUpFd(left);
+    if (left !== undefined) giveUp(left);
   }
 
   function reopen(folder: Folder, fdBelow: number): number {
@@ -245,9 +256,10 @@ export function* walk(options: WalkOptions): Generator<readonly SourceEntry[], n
     const above = fdBelow === NO_FD ? undefined : tryOpen(folder, () => openAt(fdBelow, ".." as RawPath, REOPEN_FLAGS));
     const again = above ?? tryOpen(folder, () => openBeneath(topFd, folder.physical, REOPEN_FLAGS));
     if (again !== undefined) return again;
-    if (folder.next < folder.names.length) {
+    const { names } = folder.listing;
+    if (names.next !== undefined) {
       report(folder.path, undefined, "list", new SystemError(ERRNO.ENOENT, "open", absolute(folder.path)));
-      folder.next = folder.names.length;
+      while (names.next !== undefined) names.advance();
     }
     return NO_FD;
   }
@@ -289,6 +301,11 @@ function tryOpen(folder: Folder, open: () => number): number | undefined {
 function giveUpFd(folder: Folder): void {
   if (folder.fd !== NO_FD) closeFd(folder.fd);
   folder.fd = NO_FD;
+}
+
+function giveUp(folder: Folder): void {
+  giveUpFd(folder);
+  folder.listing.close();
 }
 
 function isSameDevice(one: Device, other: Device): boolean {
