@@ -10,13 +10,14 @@ import { run, runOk, type CommandResult } from "../support/run-command.ts";
 import { endOfRun, pullSite, userName, type PullSite } from "./pull-site.ts";
 import type { Cleanup } from "../support/at-end.ts";
 
-const skip = skipUnless({ commands: ["ssh", "sshd", "ssh-keygen", "rsync", "timeout"] });
+const skip = skipUnless({ commands: ["ssh", "sshd", "ssh-keygen", "rsync"] });
 
 interface Pusher {
   /** rsync with `SERVER:` in its arguments for the server. */
   rsync(...args: string[]): Promise<CommandResult>;
   ssh(...command: string[]): Promise<CommandResult>;
-  killedAfter(seconds: number, ...args: string[]): Promise<CommandResult>;
+  /** As `rsync`, but killed when it has sent this file. */
+  killedAt(file: string, ...args: string[]): Promise<CommandResult>;
 }
 
 async function pusher(site: PullSite, name: string, ...more: string[]): Promise<Pusher> {
@@ -33,7 +34,8 @@ async function pusher(site: PullSite, name: string, ...more: string[]): Promise<
   return {
     rsync: (...args) => run("rsync", withShell(args)),
     ssh: (...command) => run("ssh", [...options, "127.0.0.1", ...command]),
-    killedAfter: (seconds, ...args) => run("timeout", [String(seconds), "rsync", ...withShell(args)]),
+    killedAt: (file, ...args) =>
+      run("rsync", ["--out-format=sent %n", "--outbuf=L", ...withShell(args)], { endAt: `sent ${file}\n` }),
   };
 }
 
@@ -122,7 +124,7 @@ test("a push that is cut makes no snapshot, and goes on when it is run again", {
   for (let number = 0; number < 60; number++) writeFileSync(path.join(site.files, `f${number}`), randomBytes(200_000));
   const web1 = await pusher(site, "web1");
   const push = ["-a", `${site.files}/`, "SERVER:"];
-  const cut = await web1.killedAfter(5, "--bwlimit=2m", ...push);
+  const cut = await web1.killedAt("f30", "--bwlimit=2m", ...push);
   assert.notEqual(cut.status, 0);
   assert.doesNotMatch(await ok(web1.rsync("SERVER:")), /\d{4}-\d\d-\d\dT/);
   await ok(web1.rsync(...push));

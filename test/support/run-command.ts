@@ -10,6 +10,8 @@ export interface CommandOptions {
   readonly gid?: number;
   /** Killed after this time, which makes the test fail. */
   readonly timeoutMs?: number;
+  /** Ended, by SIGTERM, once it has printed this. */
+  readonly endAt?: string;
 }
 
 export interface CommandResult {
@@ -36,7 +38,10 @@ export function run(command: string, args: readonly string[], options: CommandOp
     });
     const stdout: Buffer[] = [];
     const stderr: Buffer[] = [];
-    child.stdout.on("data", (chunk: Buffer) => stdout.push(chunk));
+    child.stdout.on("data", (chunk: Buffer) => {
+      stdout.push(chunk);
+      if (options.endAt !== undefined && Buffer.concat(stdout).includes(options.endAt)) child.kill("SIGTERM");
+    });
     child.stderr.on("data", (chunk: Buffer) => stderr.push(chunk));
     child.on("error", reject);
     child.on("close", (code, signal) => {

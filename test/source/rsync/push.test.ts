@@ -23,7 +23,8 @@ interface Server {
   readonly folder: string;
   /** Runs rsync, with `SERVER:` in its arguments for the server. */
   readonly rsync: (...args: string[]) => Promise<CommandResult>;
-  readonly killedAfter: (seconds: number, ...args: string[]) => Promise<CommandResult>;
+  /** As `rsync`, but killed when it has sent this file. */
+  readonly killedAt: (file: string, ...args: string[]) => Promise<CommandResult>;
   readonly ok: (...args: string[]) => Promise<string>;
   readonly snapshots: () => Promise<number>;
 }
@@ -47,7 +48,8 @@ async function startServer(t: TestContext): Promise<Server> {
     holdfast,
     folder: temporaryFolder(t),
     rsync,
-    killedAfter: (seconds, ...args) => run("timeout", [String(seconds), "rsync", ...withShell(args)]),
+    killedAt: (file, ...args) =>
+      run("rsync", ["--out-format=sent %n", "--outbuf=L", ...withShell(args)], { endAt: `sent ${file}\n` }),
     ok: async (...args) => {
       const result = await rsync(...args);
       assert.equal(result.status, 0, `${args.join(" ")}: ${result.stderr}`);
@@ -167,12 +169,12 @@ test("refuses what makes no sense for a snapshot, and says so through rsync", { 
 });
 
 test("an interrupted push makes no snapshot, and goes on when it is run again", { skip }, async (t) => {
-  const { holdfast, folder, killedAfter, ok, snapshots } = await startServer(t);
+  const { holdfast, folder, killedAt, ok, snapshots } = await startServer(t);
   for (let i = 0; i < 40; i++) {
     writeFileSync(path.join(folder, `file-${String(i).padStart(2, "0")}`), scrambledBytes(`file ${i}`, 1_000_000));
   }
   // Slow enough to be in the middle of it when it is cut.
-  const cut = await killedAfter(4, "-a", "--bwlimit=8m", `${folder}/`, "SERVER:data");
+  const cut = await killedAt("file-25", "-a", "--bwlimit=8m", `${folder}/`, "SERVER:data");
   assert.notEqual(cut.status, 0);
   assert.equal(await snapshots(), 0);
   const said = await ok("-a", "--stats", `${folder}/`, "SERVER:data");
