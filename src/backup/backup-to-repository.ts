@@ -25,6 +25,7 @@ import {
   givenUpOnFailure,
   openWalkLog,
   walkLogPath,
+  type IgnoredDifferences,
   type KnownEntries,
   type WalkLogWriter,
 } from "./walk-log.ts";
@@ -49,6 +50,8 @@ export interface RepositoryBackupOptions {
   readonly parent?: string | undefined;
   /** Reads everything again. */
   readonly force?: boolean | undefined;
+  /** Of files that differ from the last run in nothing else, the content is not read again. */
+  readonly ignored?: IgnoredDifferences | undefined;
   /** Reads and compares everything, and stores nothing. */
   readonly dryRun?: boolean | undefined;
   /** Where walk logs lie; undefined to keep none. */
@@ -128,7 +131,7 @@ async function rememberParent(
 
 function openLogs(
   logPath: string | undefined,
-  { force, dryRun, resumes, onWarning }: RepositoryBackupOptions,
+  { force, ignored, dryRun, resumes, onWarning }: RepositoryBackupOptions,
 ): { readonly known: KnownEntries | undefined; readonly log: WalkLogWriter | undefined } {
   if (logPath === undefined) return { known: undefined, log: undefined };
   const onFailure = (error: unknown): void =>
@@ -137,7 +140,7 @@ function openLogs(
     const { known, log } = openResumableLog(logPath);
     return { known, log: givenUpOnFailure(log, onFailure) };
   }
-  const known = force === true ? undefined : openWalkLog(logPath);
+  const known = force === true ? undefined : openWalkLog(logPath, ignored);
   if (dryRun === true) return { known, log: undefined };
   return { known, log: givenUpOnFailure(createWalkLog(logPath, known), onFailure) };
 }

@@ -88,8 +88,16 @@ const TYPES: Record<FileStat["type"], number> = {
   block: 7,
 };
 
+/** What may be different though a file is the same, because its file system makes it up anew: then content is trusted. */
+export interface IgnoredDifferences {
+  readonly ctime: boolean;
+  readonly inode: boolean;
+}
+
+const NOTHING_IGNORED: IgnoredDifferences = { ctime: false, inode: false };
+
 /** Reads a log; undefined where there is none, or none that can be used. */
-export function openWalkLog(path: string): WalkLog | undefined {
+export function openWalkLog(path: string, ignored = NOTHING_IGNORED): WalkLog | undefined {
   const opened = openRecords(path);
   if (opened === undefined) return undefined;
   const records = opened;
@@ -120,7 +128,7 @@ export function openWalkLog(path: string): WalkLog | undefined {
           if (name > entry.name) return undefined;
           if (name === entry.name) {
             const listedIds = block.subarray(entryEnd, at + 4 + block.readUInt32LE(at));
-            const same = compare(block, at, entry.stat);
+            const same = compare(block, at, entry.stat, ignored);
             matched[depth] = entry.stat.type === "directory" && block[at + TYPE] === TYPES.directory;
             advance();
             return { encoded, same, listedIds, position: position - 1 };
@@ -148,7 +156,7 @@ export function openWalkLog(path: string): WalkLog | undefined {
   };
 }
 
-function compare(block: Buffer, at: number, stat: FileStat): KnownEntry["same"] {
+function compare(block: Buffer, at: number, stat: FileStat, ignored: IgnoredDifferences): KnownEntry["same"] {
   const trust = block[at + TRUST];
   if (
     trust === TRUSTS.nothing ||
@@ -159,13 +167,14 @@ function compare(block: Buffer, at: number, stat: FileStat): KnownEntry["same"] 
   )
     return "nothing";
   if (trust === TRUSTS.content) return "content";
-  const same =
+  const sameCtime =
     block.readUInt32LE(at + CTIME_NANOSECONDS) === stat.ctimeNanoseconds &&
-    block.readDoubleLE(at + CTIME_SECONDS) === stat.ctimeSeconds &&
-    block.readUInt32LE(at + INODE_LOW) === stat.inodeLow &&
-    block.readUInt32LE(at + INODE_HIGH) === stat.inodeHigh;
+    block.readDoubleLE(at + CTIME_SECONDS) === stat.ctimeSeconds;
+  const sameInode =
+    block.readUInt32LE(at + INODE_LOW) === stat.inodeLow && block.readUInt32LE(at + INODE_HIGH) === stat.inodeHigh;
+  if (sameCtime && sameInode) return "all";
   // With another ctime the content may have been changed and the modification time been set back.
-  return same ? "all" : "nothing";
+  return (sameCtime || ignored.ctime) && (sameInode || ignored.inode) ? "content" : "nothing";
 }
 
 interface Records {

@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
-import { writeFileSync } from "node:fs";
+import { chmodSync, rmSync, utimesSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { test } from "node:test";
+import { setTimeout } from "node:timers/promises";
 import { rawPathFromBytes } from "../../src/platform/raw-path.ts";
 import { checkoutFolder } from "../support/holdfast.ts";
 import { runOk } from "../support/run-command.ts";
@@ -75,4 +76,31 @@ test("what backup is told to save and to leave out", async (t) => {
     assert.match(stderr, /\{a,b\}: no such file/);
     assert.deepEqual(await saved(), ["a.txt", "voilà"]);
   });
+});
+
+test("--ignore-ctime and --ignore-inode read nothing again for them alone, and save the new attributes", async (t) => {
+  const at = workplace(t);
+  await at.ok(["init"]);
+  const file = path.join(at.source, "a.txt");
+  const old = new Date("2020-01-01T00:00:00Z");
+  /** The same size and time, but other content: whether it is found out tells whether it was read. */
+  const alter = (content: string, asNewInode: boolean) => {
+    if (asNewInode) rmSync(file);
+    writeFileSync(file, content);
+    utimesSync(file, old, old);
+  };
+  const save = async (...options: string[]) => {
+    // What was changed just before a backup is read again by the next one in any case.
+    await setTimeout(2100);
+    const summary = (await at.json(["backup", at.source, ...options])).at(-1);
+    return [summary.files_changed, await at.ok(["dump", "latest", file])];
+  };
+  alter("first\n", false);
+  await save();
+  alter("other\n", true);
+  chmodSync(file, 0o640);
+  assert.deepEqual(await save("--ignore-ctime", "--ignore-inode"), [0, "first\n"]);
+  assert.match(await at.ok(["ls", "-l", "latest", file]), /-rw-r----- /);
+  alter("last!\n", true);
+  assert.deepEqual(await save("--ignore-inode"), [1, "last!\n"]);
 });

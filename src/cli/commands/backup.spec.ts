@@ -66,6 +66,8 @@ export const backupSpec = {
     }),
     parent: text("--parent <snapshot>", "compare with this snapshot (default: the last of the same host and paths)"),
     force: flag("-f, --force", "read everything again"),
+    ignoreInode: flag("--ignore-inode", "do not read a file again because its inode number is another"),
+    ignoreCtime: flag("--ignore-ctime", "do not read a file again because only its ctime has changed"),
     dryRun: flag("-n, --dry-run", "store nothing, only show what would be done"),
     stdin: flag("--stdin", "save what comes on standard input, as one file"),
     stdinFromCommand: flag("--stdin-from-command", "save what a command prints; the arguments are the command"),

@@ -80,6 +80,7 @@ export async function run({ context, args, options }: Invocation<typeof backupSp
       startedMs: options.time,
       parent: named?.id,
       force: options.force,
+      ignored: { ctime: options.ignoreCtime, inode: options.ignoreInode },
       dryRun: options.dryRun,
       cacheDirectory: cache,
       resumes: chosen.host !== undefined,

@@ -9,11 +9,13 @@ import { entryJson, longLine, shortLine } from "../entry-line.ts";
 import { openFromSettings } from "../open-repository.ts";
 import { formatTime } from "../output/format-time.ts";
 import { reportItem } from "../report-item.ts";
+import { runFindObjects } from "./find-objects.ts";
 import type { findSpec } from "./find.spec.ts";
 import { filterOf } from "./snapshot-filter.ts";
 
 export async function run({ context, args, options }: Invocation<typeof findSpec.options>): Promise<number> {
   const { output, signal } = context;
+  if (options.blob || options.tree || options.pack) return runFindObjects({ context, args, options });
   const finder = createFinder({
     patterns: args,
     ignoreCase: options.ignoreCase,
