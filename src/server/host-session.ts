@@ -1,5 +1,6 @@
 /** One connection of a host: says hello, and answers requests from the host's guarded storage. */
 import { HoldfastError, ObjectMissingError, ProtocolError, RefusedError } from "../errors.ts";
+import { PREFIXES } from "../format/names.ts";
 import { checkRange } from "../storage/object-name.ts";
 import type { Storage, StoredObject } from "../storage/storage.ts";
 import { malformed } from "../wire/bytes.ts";
@@ -281,6 +282,8 @@ async function takePut(
       release?.(arrivedBytes);
     }
   }
+  // A run that has come to its end goes on with nothing: what is left was stored before, or is not wanted any more.
+  if (name.startsWith(PREFIXES.snapshot)) await uploads.forget(host);
   const found = wireStat(await storage.stat(name));
   request.answer(encodePutAnswer({ stored, modifiedMs: found?.modifiedMs ?? 0 }));
 }

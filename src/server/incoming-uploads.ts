@@ -16,6 +16,8 @@ export interface IncomingUploads {
    * to `store`. What has arrived stays for a next try where the content breaks off, and goes when `store` has settled.
    */
   receive<Result>(upload: Upload, store: (bytes: Buffer) => Promise<Result>): Promise<Result>;
+  /** Removes what broken uploads of this host have left, but for those that go on right now. */
+  forget(host: string): Promise<void>;
 }
 
 export interface Upload {
@@ -126,6 +128,7 @@ export async function openIncomingUploads(
       if (upload.offset > 0) throw new ProtocolError(`nothing of ${upload.name} is held`);
       return store(await receiveInMemory(upload));
     },
+    forget: (host) => removeOld(hostPrefix(host), keptMs, 0),
   };
 }
 

@@ -1,9 +1,10 @@
 import assert from "node:assert/strict";
 import { createHash, randomBytes } from "node:crypto";
-import { mkdtempSync } from "node:fs";
+import { mkdtempSync, readdirSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { test } from "node:test";
+import { setTimeout as wait } from "node:timers/promises";
 import { openRemoteStorage, type RemoteStorageOptions } from "../../src/agent/remote-storage.ts";
 import { ConnectionError, InterruptedError } from "../../src/errors.ts";
 import { memoryStorage } from "../../src/storage/memory.ts";
@@ -74,6 +75,28 @@ test("sends only the rest of an upload whose connection broke", async (t) => {
   assert.ok(retries[0] instanceof ConnectionError);
   // What was under way in pipes when the line broke is sent again, but nothing that had arrived.
   assert.ok(remote.traffic.sentBytes < content.length * 1.3, `${remote.traffic.sentBytes} bytes were sent`);
+});
+
+test("keeps nothing of broken uploads once the run has its snapshot", async (t) => {
+  const folder = temporaryFolder(t);
+  const server = await serveStorage(memoryStorage(), folder);
+  const remote = await openRemoteStorage(
+    optionsFor(breakingAfter(4 * 1024 * 1024, server), { retryDelaysMs: [], onRetry: () => undefined }),
+  );
+  await assert.rejects(remote.put("packs/aa/large", [randomBytes(8 * 1024 * 1024)]), ConnectionError);
+  await remote.close();
+  for (let tries = 0; readdirSync(folder).length === 0 && tries < 300; tries++) await wait(20);
+  assert.equal(readdirSync(folder).length, 1);
+  const next = await openRemoteStorage(optionsFor(server.connect));
+  t.after(() => next.close());
+  await next.put("packs/aa/small", [randomBytes(300)]);
+  assert.equal(readdirSync(folder).length, 1, "the run may still come to it");
+  // It takes a moment until the server has noticed that the first one is gone.
+  for (let run = 10; readdirSync(folder).length > 0 && run < 99; run++) {
+    await next.put(`snapshots/a${run}`, [randomBytes(300)]);
+    await wait(20);
+  }
+  assert.deepEqual(readdirSync(folder), []);
 });
 
 test("asks again over a new connection what a broken one did not answer", async (t) => {
