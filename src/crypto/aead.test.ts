@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
-import { randomBytes } from "node:crypto";
+import { createSecretKey, randomBytes } from "node:crypto";
 import { test } from "node:test";
-import { SealBrokenError, open, seal, sealInto } from "./aead.ts";
+import { allocateNative, type NativeMemory } from "../platform/libc.ts";
+import { SealBrokenError, open, openByNode, openInPlace, seal, sealInto } from "./aead.ts";
 
 const KEY = Buffer.from("00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff", "hex");
 const AAD = Buffer.from("bound to this");
@@ -67,6 +68,57 @@ test("sealing into a buffer touches only its own place", () => {
   assert.deepEqual(target.subarray(4, end), seal(KEY, 9, AAD, [TEXT]));
   assert.equal(target.toString("hex", 0, 4) + target.toString("hex", end), "eeeeeeeeeeeeeeee");
 });
+
+for (const [how, opener] of Object.entries({ "in the library": openInPlace, "by Node": openByNode })) {
+  test(`opening in place ${how} gives back what was sealed, and touches nothing beside it`, () => {
+    for (const text of [TEXT, Buffer.alloc(0), randomBytes(15), randomBytes(16), randomBytes(1_000_000)]) {
+      for (const key of [KEY, createSecretKey(KEY)]) {
+        const { memory, end } = memoryWith(seal(KEY, 2 ** 40 + 5, AAD, [text]));
+        const length = opener(key, 2 ** 40 + 5, AAD, memory, BEFORE, end);
+        assert.deepEqual(memory.bytes.subarray(BEFORE, BEFORE + length), text);
+        assert.ok(memory.bytes.subarray(0, BEFORE).every((byte) => byte === 0xee));
+        assert.ok(memory.bytes.subarray(end).every((byte) => byte === 0xee));
+      }
+    }
+  });
+
+  test(`opening in place ${how} refuses what was altered, cut, or sealed for elsewhere, and goes on with others`, () => {
+    const sealed = seal(KEY, 1, AAD, [TEXT]);
+    const opens = (bytes: Buffer, key = KEY, number = 1, aad = AAD): boolean => {
+      const { memory, end } = memoryWith(bytes);
+      try {
+        opener(key, number, aad, memory, BEFORE, end);
+        return true;
+      } catch (error) {
+        assert.ok(error instanceof SealBrokenError);
+        return false;
+      }
+    };
+    for (let at = 0; at < sealed.length; at++) {
+      const altered = Buffer.from(sealed);
+      altered[at] ^= 0x40;
+      assert.ok(!opens(altered), `byte ${at}`);
+      assert.ok(!opens(sealed.subarray(0, at)), `cut to ${at}`);
+    }
+    assert.ok(!opens(sealed, Buffer.from(KEY.toReversed())));
+    assert.ok(!opens(sealed, KEY, 2));
+    assert.ok(!opens(sealed, KEY, 1, Buffer.from("bound to that")));
+    assert.ok(!opens(sealed, KEY, 1, Buffer.alloc(0)));
+    assert.ok(opens(sealed));
+    // What went wrong must not be taken for an error of Node's own.
+    assert.deepEqual(open(KEY, 1, AAD, sealed), TEXT);
+  });
+}
+
+const BEFORE = 24;
+
+function memoryWith(bytes: Buffer): { memory: NativeMemory; end: number } {
+  const end = BEFORE + bytes.length;
+  const memory = allocateNative(Math.ceil((end + 16) / 8) * 8);
+  memory.bytes.fill(0xee);
+  memory.bytes.set(bytes, BEFORE);
+  return { memory, end };
+}
 
 test("a number that is none is refused rather than used as a nonce", () => {
   for (const number of [-1, 0.5, Number.NaN, 2 ** 53]) {

@@ -6,6 +6,7 @@ import fc from "fast-check";
 import { seal } from "../crypto/aead.ts";
 import { generateKeyPair } from "../crypto/hpke.ts";
 import { DamagedError } from "../errors.ts";
+import { allocateNative, type NativeMemory } from "../platform/libc.ts";
 import type { FrameToSeal } from "./frame.ts";
 import {
   FRAME_HEADER_BYTES,
@@ -17,6 +18,7 @@ import {
   frameAad,
   frameBlobTable,
   openFrame,
+  openFrameInPlace,
   openFrameKey,
   parseFrameBlobs,
   sealFrame,
@@ -86,6 +88,48 @@ test("blobs come back from a frame, compressed or not, in one piece or several",
       },
     ),
   );
+});
+
+/** As `openFrame`, by way of `openFrameInPlace`. */
+function openedInPlace(record: Uint8Array, key: Uint8Array = KEY): Buffer {
+  const memory = allocateNative(Math.ceil((record.length + 1) / 8) * 8);
+  memory.bytes.set(record);
+  const taken: NativeMemory[] = [];
+  const take = (sizeBytes: number): NativeMemory => {
+    taken.push(allocateNative(Math.ceil((sizeBytes + 1) / 8) * 8));
+    return taken[taken.length - 1];
+  };
+  const opened = openFrameInPlace(memory, record.length, key, REPOSITORY, take);
+  assert.equal(opened.memory, taken.at(0) ?? memory);
+  assert.equal(opened.raw.buffer, opened.memory.bytes.buffer);
+  return Buffer.from(opened.raw);
+}
+
+test("a frame opened in place holds the same", () => {
+  fc.assert(
+    fc.property(
+      fc.array(fc.uint8Array({ maxLength: 300 }), { minLength: 1, maxLength: 50 }),
+      fc.constantFrom("none", "zstd"),
+      (blobs, compression) => {
+        const raw = Buffer.concat([frameBlobTable(blobs.map((blob) => blob.length)), ...blobs]);
+        const payload = compression === "zstd" ? zstdCompressSync(raw) : raw;
+        const record = sealFrame({ ...FRAME, compression, rawLength: raw.length, payload });
+        assert.deepEqual(openedInPlace(record), raw);
+      },
+    ),
+  );
+});
+
+test("every altered byte and every cut is noticed in place too, and other keys, and false lengths", () => {
+  assertEveryChangeIsNoticed(openedInPlace, sealFrame(FRAME));
+  assert.throws(() => openedInPlace(sealFrame(FRAME), Buffer.alloc(32)), DamagedError);
+  const raw = Buffer.alloc(1000, 1);
+  for (const rawLength of [999, 1001]) {
+    for (const compression of ["none", "zstd"] as const) {
+      const payload = compression === "zstd" ? zstdCompressSync(raw) : raw;
+      assert.throws(() => openedInPlace(sealFrame({ ...FRAME, compression, rawLength, payload })), DamagedError);
+    }
+  }
 });
 
 test("a frame of the largest size comes back", () => {

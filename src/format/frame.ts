@@ -1,9 +1,10 @@
 /** Frames: blobs laid one after another, compressed and sealed as one (docs/format.md, "Frame"). */
-import { type SealKey, SEAL_OVERHEAD_BYTES, SealBrokenError, open, sealInto } from "../crypto/aead.ts";
+import { type SealKey, SEAL_OVERHEAD_BYTES, SealBrokenError, open, openInPlace, sealInto } from "../crypto/aead.ts";
 import { decapsulate, encapsulate } from "../crypto/hpke.ts";
 import { messageOf } from "../errors.ts";
 import { freeMemory } from "../platform/free-memory.ts";
-import { zstdDecompress } from "../platform/zstd.ts";
+import type { NativeMemory } from "../platform/libc.ts";
+import { zstdDecompress, zstdDecompressInto } from "../platform/zstd.ts";
 import { asBuffer, damaged, expectEnd, readU32, readU8, readVarint, readerOf, skip, varintLength } from "./codec.ts";
 
 export const FRAME_HEADER_BYTES = 48;
@@ -158,8 +159,7 @@ export function openFrame(
   repositoryId: Uint8Array,
   expected?: { readonly kind?: FrameKind; readonly origin?: Uint8Array; readonly number?: number },
 ): OpenedFrame {
-  const header = decodeFrameHeader(record, expectedName(expected));
-  const { kind, origin, number } = header;
+  const { kind, origin, number, sealedLength } = decodeFrameHeader(record, expectedName(expected));
   const what = frameName(origin, number);
   if (expected !== undefined) {
     const same =
@@ -168,21 +168,62 @@ export function openFrame(
       (expected.origin === undefined || origin.equals(expected.origin));
     if (!same) throw damaged(expectedName(expected), `in its place stands the ${kind} ${what}`);
   }
-  if (record.length !== FRAME_HEADER_BYTES + header.sealedLength) {
-    throw damaged(what, `it has ${record.length} bytes instead of ${FRAME_HEADER_BYTES + header.sealedLength}`);
-  }
-  let plain: Buffer;
+  requireLength(record.length, sealedLength, what);
+  const aad = frameAad(repositoryId, record);
+  const plain = openingSeal(what, () => open(key, number, aad, record.subarray(FRAME_HEADER_BYTES)));
+  const payload = plain.subarray(FRAME_PREFIX_BYTES);
+  const raw = decompress(plain, what, payload, (rawLength) => zstdDecompress(payload, rawLength));
+  if (raw.buffer !== plain.buffer) freeMemory(plain);
+  return { kind, origin, number, raw };
+}
+
+export interface FrameInPlace {
+  readonly kind: FrameKind;
+  /** As in `OpenedFrame`: a view of `memory`. */
+  readonly raw: Buffer;
+  /** That of the record, where the frame is not compressed; else what `take` gave. */
+  readonly memory: NativeMemory;
+}
+
+/**
+ * As `openFrame`, for who opens many: the record lies at the beginning of `memory` and is overwritten, and what is
+ * decompressed goes into memory that `take` gives, of at least so many bytes. So no memory has to be made.
+ */
+export function openFrameInPlace(
+  memory: NativeMemory,
+  recordLength: number,
+  key: SealKey,
+  repositoryId: Uint8Array,
+  take: (sizeBytes: number) => NativeMemory,
+): FrameInPlace {
+  const record = memory.bytes.subarray(0, recordLength);
+  const { kind, origin, number, sealedLength } = decodeFrameHeader(record);
+  const what = frameName(origin, number);
+  requireLength(recordLength, sealedLength, what);
+  const aad = frameAad(repositoryId, record);
+  const plainLength = openingSeal(what, () => openInPlace(key, number, aad, memory, FRAME_HEADER_BYTES, recordLength));
+  const start = FRAME_HEADER_BYTES + FRAME_PREFIX_BYTES;
+  const end = FRAME_HEADER_BYTES + plainLength;
+  let used = memory;
+  const raw = decompress(record.subarray(FRAME_HEADER_BYTES), what, record.subarray(start, end), (rawLength) => {
+    used = take(rawLength);
+    return used.bytes.subarray(0, zstdDecompressInto(memory, start, end, used, rawLength));
+  });
+  return { kind, raw, memory: used };
+}
+
+function requireLength(recordLength: number, sealedLength: number, what: string): void {
+  if (recordLength === FRAME_HEADER_BYTES + sealedLength) return;
+  throw damaged(what, `it has ${recordLength} bytes instead of ${FRAME_HEADER_BYTES + sealedLength}`);
+}
+
+function openingSeal<T>(what: string, work: () => T): T {
   try {
-    plain = open(key, number, frameAad(repositoryId, record), record.subarray(FRAME_HEADER_BYTES));
+    return work();
   } catch (cause) {
     if (!(cause instanceof SealBrokenError)) throw cause;
     throw damaged(what, cause.message, cause);
   }
-  const rawLength = plain.readUInt32LE(1);
-  if (rawLength > MAXIMUM_RAW_BYTES) throw damaged(what, `a raw length of ${rawLength} bytes is more than allowed`);
-  const raw = decompress(plain[0], plain.subarray(FRAME_PREFIX_BYTES), rawLength, what);
-  if (raw.buffer !== plain.buffer) freeMemory(plain);
-  return { kind, origin, number, raw };
 }
 
 function expectedName(expected: { readonly origin?: Uint8Array; readonly number?: number } | undefined): string {
@@ -191,13 +232,22 @@ function expectedName(expected: { readonly origin?: Uint8Array; readonly number?
     : frameName(expected.origin, expected.number);
 }
 
-function decompress(compression: number, payload: Buffer, rawLength: number, what: string): Buffer {
+/** `prefix`: what comes before the payload. */
+function decompress(
+  prefix: Buffer,
+  what: string,
+  payload: Buffer,
+  decompressZstd: (rawLength: number) => Buffer,
+): Buffer {
+  const compression = prefix[0];
+  const rawLength = prefix.readUInt32LE(1);
+  if (rawLength > MAXIMUM_RAW_BYTES) throw damaged(what, `a raw length of ${rawLength} bytes is more than allowed`);
   let raw: Buffer;
   if (compression === 0) {
     raw = payload;
   } else if (compression === 1) {
     try {
-      raw = zstdDecompress(payload, rawLength);
+      raw = decompressZstd(rawLength);
     } catch (cause) {
       throw damaged(what, `it does not decompress (${messageOf(cause)})`, cause);
     }

@@ -7,6 +7,7 @@ const SEEK_HOLE = 4;
 const FALLOC_FL_KEEP_SIZE = 1;
 const FALLOC_FL_PUNCH_HOLE = 2;
 const POSIX_FADV_SEQUENTIAL = 2;
+const POSIX_FADV_WILLNEED = 3;
 const POSIX_FADV_DONTNEED = 4;
 const SYNC_FILE_RANGE_WRITE = 2;
 
@@ -64,6 +65,16 @@ export function punchHole(fd: number, offset: number, lengthBytes: number): bool
 /** Reading will go from front to back: the kernel reads further ahead. A hint: failure does not matter. */
 export function adviseSequential(fd: number): void {
   posixFadvise()(fd, 0, 0, POSIX_FADV_SEQUENTIAL);
+}
+
+/** The kernel takes note of one request of such advice only as far as it reads ahead anyway: 128 KiB, unless it was told. */
+const ADVISED_AT_ONCE_BYTES = 128 * 1024;
+
+/** The range will be read soon: the kernel begins to fetch it. A hint: failure does not matter. */
+export function adviseWillNeed(fd: number, offset: number, lengthBytes: number): void {
+  for (let at = 0; at < lengthBytes; at += ADVISED_AT_ONCE_BYTES) {
+    posixFadvise()(fd, offset + at, Math.min(ADVISED_AT_ONCE_BYTES, lengthBytes - at), POSIX_FADV_WILLNEED);
+  }
 }
 
 /** The range (to the end, for a length of 0) will not be needed again: drops its clean pages from the cache. A hint. */

@@ -37,6 +37,27 @@ export function libcFunction(
   return lazy(() => library().func(name, result, parameters));
 }
 
+/** Whether all these functions are there to be called: some are parts of Node that need not be. */
+export function isExported(functions: Readonly<Record<string, () => NativeFunction>>): boolean {
+  let known = exported.get(functions);
+  if (known === undefined) {
+    known = Object.values(functions).every(isBound);
+    exported.set(functions, known);
+  }
+  return known;
+}
+
+const exported = new WeakMap<object, boolean>();
+
+function isBound(bind: () => NativeFunction): boolean {
+  try {
+    bind();
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 /** errno of the call just made in this thread. Anything in between may change it. */
 export function lastErrno(): number {
   return foreign().errno();

@@ -2,9 +2,23 @@ import assert from "node:assert/strict";
 import { zstdCompressSync } from "node:zlib";
 import { describe, it } from "node:test";
 import fc from "fast-check";
-import { decompressByNode, zstdDecompress } from "./zstd.ts";
+import { allocateNative, type NativeMemory } from "./libc.ts";
+import { decompressByNode, zstdDecompress, zstdDecompressInto } from "./zstd.ts";
 
-const WAYS = { "in the library": zstdDecompress, "by Node": decompressByNode };
+const WAYS = { "in the library": zstdDecompress, "by Node": decompressByNode, "into memory": decompressInto };
+
+function decompressInto(compressed: Uint8Array, maximumLength: number): Buffer {
+  const [from, into] = [memoryFor(compressed.length + 5), memoryFor(maximumLength + 5)];
+  from.bytes.set(compressed, 5);
+  into.bytes.fill(0xee);
+  const length = zstdDecompressInto(from, 5, 5 + compressed.length, into, maximumLength);
+  assert.ok(into.bytes.subarray(maximumLength).every((byte) => byte === 0xee));
+  return into.bytes.subarray(0, length);
+}
+
+function memoryFor(sizeBytes: number): NativeMemory {
+  return allocateNative(Math.ceil(sizeBytes / 8) * 8);
+}
 
 for (const [name, decompress] of Object.entries(WAYS)) {
   describe(`zstd decompression ${name}`, () => {

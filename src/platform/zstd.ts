@@ -1,5 +1,5 @@
 import { constants, zstdCompressSync, zstdDecompressSync } from "node:zlib";
-import { addressOf, allocateNative, lazy, libcFunction, type NativeMemory } from "./libc.ts";
+import { addressOf, allocateNative, isExported, lazy, libcFunction, type NativeMemory } from "./libc.ts";
 
 /**
  * zstd with a context that is kept from call to call.
@@ -50,17 +50,8 @@ const ZSTD = {
   isError: libcFunction("ZSTD_isError", "uint", ["uintptr_t"]),
 };
 
-const isExported = lazy(() => {
-  try {
-    for (const bind of Object.values(ZSTD)) bind();
-    return true;
-  } catch {
-    return false;
-  }
-});
-
 export function createZstdCompressor(parameters: ZstdParameters): ZstdCompressor {
-  return isExported() ? createDirect(parameters) : createByNode(parameters);
+  return isExported(ZSTD) ? createDirect(parameters) : createByNode(parameters);
 }
 
 function createDirect(parameters: ZstdParameters): ZstdCompressor {
@@ -113,7 +104,20 @@ export function createByNode(parameters: ZstdParameters): ZstdCompressor {
  * Straight into the memory that is given, with no window beside it, and a context that each thread keeps.
  */
 export function zstdDecompress(compressed: Uint8Array, maximumLength: number): Buffer {
-  return isExported() ? decompressDirectly(compressed, maximumLength) : decompressByNode(compressed, maximumLength);
+  return isExported(ZSTD) ? decompressDirectly(compressed, maximumLength) : decompressByNode(compressed, maximumLength);
+}
+
+/** As `zstdDecompress`, from one memory into another, which has room for `maximumLength`. Gives the length. */
+export function zstdDecompressInto(
+  from: NativeMemory,
+  start: number,
+  end: number,
+  into: NativeMemory,
+  maximumLength: number,
+): number {
+  if (maximumLength > into.bytes.length) throw new RangeError(`there is no room for ${maximumLength} bytes`);
+  if (!isExported(ZSTD)) return decompressByNode(from.bytes.subarray(start, end), maximumLength).copy(into.bytes);
+  return decompressAt(into.address, maximumLength, from.address + start, end - start);
 }
 
 const decompression = lazy(() => {
@@ -124,15 +128,13 @@ const decompression = lazy(() => {
 
 function decompressDirectly(compressed: Uint8Array, maximumLength: number): Buffer {
   const raw = Buffer.allocUnsafeSlow(maximumLength);
-  const length = ZSTD.decompressDCtx()(
-    decompression(),
-    addressOf(raw),
-    raw.length,
-    addressOf(compressed),
-    compressed.length,
-  );
+  return raw.subarray(0, decompressAt(addressOf(raw), raw.length, addressOf(compressed), compressed.length));
+}
+
+function decompressAt(into: number, roomBytes: number, from: number, lengthBytes: number): number {
+  const length = ZSTD.decompressDCtx()(decompression(), into, roomBytes, from, lengthBytes);
   if (ZSTD.isError()(length) !== 0) throw new Error("zstd cannot decompress it");
-  return raw.subarray(0, length);
+  return length;
 }
 
 /** What `zstdDecompress` does where the library is out of reach; exported for its test. */

@@ -5,8 +5,12 @@ import type { BlobLocation, FrameReader } from "../repository/frame-reader.ts";
 import type { FrameRow } from "../repository/frame-table.ts";
 import type { Storage } from "../storage/storage.ts";
 import type { PostedFrame, PostedFrames } from "./worker/messages.ts";
+import { readAhead } from "./worker/stored-frame.ts";
 
-/** Reads frames for workers as they lie in storage, neighbours in one go. */
+/**
+ * Gets frames for workers as they lie in storage: reads neighbours in one go, or, where packs are files of this machine,
+ * tells the workers where to read.
+ */
 export interface FrameFetcher {
   /** Where a blob lies; in frame `UNKNOWN_FRAME` where no index that is loaded knows it. */
   locate(id: BlobId): BlobLocation;
@@ -46,17 +50,17 @@ export function createFrameFetcher(reader: FrameReader, storage: Storage): Frame
     try {
       const missing = missingPacks.get(pack);
       if (missing !== undefined) throw new ObjectMissingError(missing);
-      const bytes = await storage.get(pack, { offset: first.offset, length });
-      const chunk = chunks.push(bytes) - 1;
+      const file = await storage.fileOf?.(pack);
+      if (file !== undefined) readAhead(file, first.offset, length);
+      const chunk =
+        file === undefined ? chunks.push(await storage.get(pack, { offset: first.offset, length })) - 1 : -1;
       for (const { place, row } of run) {
-        frames[place] = {
-          kind: "sealed",
-          name: row.origin.latin1Slice() + String(row.number),
-          key: reader.keyOf(row.origin),
-          chunk,
-          offset: row.offset - first.offset,
-          length: row.length,
-        };
+        const name = row.origin.latin1Slice() + String(row.number);
+        const frame = { name, key: reader.keyOf(row.origin), length: row.length };
+        frames[place] =
+          file === undefined
+            ? { kind: "sealed", ...frame, chunk, offset: row.offset - first.offset }
+            : { kind: "stored", ...frame, file, offset: row.offset };
       }
     } catch (error) {
       const message = messageOf(error);

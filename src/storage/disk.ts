@@ -8,6 +8,8 @@
 export interface Disk {
   /** For people: the folder. */
   readonly location: string;
+  /** The path under which any thread of this process may open a file itself; undefined where that is not so. */
+  readonly pathOf?: ((path: string) => string) | undefined;
   /** Makes a new file for writing; `EEXIST` where the name is taken. */
   create(path: string): Promise<DiskFile>;
   /** Opens for reading. */

@@ -30,6 +30,20 @@ describe("local storage", () => {
     return folder;
   }
 
+  it("says where an object lies as a file, unless it is to be read at a pace", async (t) => {
+    const folder = join(await temporaryFolder(t), "repository");
+    const storage = await createLocalStorage(folder);
+    await storage.put("packs/ab/abcd", [content]);
+    assert.deepEqual(await readFile((await storage.fileOf?.("packs/ab/abcd")) ?? ""), content);
+    await assert.rejects(async () => storage.fileOf?.("packs/cd/cdef"), ObjectMissingError);
+    await assert.rejects(async () => storage.fileOf?.("packs/../config"), StorageError);
+    await rename(join(folder, "packs/ab"), join(folder, "elsewhere"));
+    await symlink(join(folder, "elsewhere"), join(folder, "packs/ab"));
+    await assert.rejects(async () => (await openLocalStorage(folder)).fileOf?.("packs/ab/abcd"), StorageError);
+    const rate = { take: () => Promise.resolve(), sliceBytes: 1024 };
+    assert.equal((await openLocalStorage(folder, { upload: rate, download: rate })).fileOf, undefined);
+  });
+
   it("lays objects out as files under their names, for the owner alone", async (t) => {
     const folder = await temporaryFolder(t);
     const storage = await createLocalStorage(join(folder, "deep", "er", "repository"));

@@ -165,6 +165,16 @@ export function storageOnDisk(disk: Disk): Storage {
     }
   }
 
+  async function fileOf(name: string, pathOf: (path: string) => string): Promise<string> {
+    checkObjectName(name);
+    try {
+      if (!(await folders.exists(folderOf(name)))) throw await missing(name);
+      return pathOf(name);
+    } catch (error) {
+      throw diskError(error, `reading ${name}`, disk.location);
+    }
+  }
+
   async function* list(prefix: string): AsyncGenerator<StoredObject> {
     checkPrefix(prefix);
     try {
@@ -247,8 +257,10 @@ export function storageOnDisk(disk: Disk): Storage {
     return objectMissing(name, disk.location, cause);
   }
 
+  const { pathOf } = disk;
   return {
     location: disk.location,
+    ...(pathOf === undefined ? {} : { fileOf: (name: string) => fileOf(name, pathOf) }),
     put,
     get,
     list,

@@ -44,6 +44,7 @@ export function nodeDisk(root: string): Disk {
 
   return {
     location: root,
+    pathOf: full,
     create: async (path) => diskFile(await open(full(path), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600)),
     // O_NONBLOCK: a FIFO planted in the folder must not hold us for ever.
     open: async (path) => diskFile(await open(full(path), O_RDONLY | O_NOFOLLOW | O_NONBLOCK)),

@@ -16,7 +16,13 @@ export interface Rate {
 /** The same disc, read and written no faster than the pace allows. */
 export function pacedDisk(disk: Disk, pace: Pace): Disk {
   const paced = async (file: Promise<DiskFile>): Promise<DiskFile> => pacedFile(await file, pace);
-  return { ...disk, create: (path) => paced(disk.create(path)), open: (path) => paced(disk.open(path)) };
+  return {
+    ...disk,
+    // Who opens files by themselves would keep to no rate.
+    pathOf: undefined,
+    create: (path) => paced(disk.create(path)),
+    open: (path) => paced(disk.open(path)),
+  };
 }
 
 function pacedFile(file: DiskFile, { upload, download }: Pace): DiskFile {

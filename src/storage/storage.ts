@@ -21,6 +21,13 @@ export interface Storage {
   readonly putsAtOnce?: number;
 
   /**
+   * The path under which an object lies as a file of this machine, which any thread may read as fast as it likes.
+   * Undefined where objects are no files, or are to be read through `get` alone. Throws as `get` does; but that it gives
+   * a path does not mean that there is such an object.
+   */
+  readonly fileOf?: (name: string) => Promise<string>;
+
+  /**
    * Stores an object whole, or not at all. When it resolves, the object survives a power cut, and every reader sees it
    * at its full length. An existing object of that name is never changed: then the call resolves to false, and that
    * existing object survives a power cut. When it rejects, the object may be there or not, but never in part. Where a

@@ -3,6 +3,7 @@ import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from "no
 import path from "node:path";
 import { test } from "node:test";
 import { readDirectory, parsePackObjectName } from "../../src/format/pack.ts";
+import type { Cleanup } from "../support/at-end.ts";
 import { scrambledBytes } from "../support/awkward-tree.ts";
 import { assertSameTree } from "../support/compare-trees.ts";
 import { skipUnless } from "../support/requirements.ts";
@@ -18,8 +19,8 @@ interface Place extends RestorePlace {
 }
 
 /** Many files of some hundred KiB, and a large one, in one pack. */
-async function savedPlace(t: Parameters<typeof restorePlace>[0]): Promise<Place> {
-  const place = await restorePlace(t);
+async function savedPlace(t: Cleanup, options?: Parameters<typeof restorePlace>[1]): Promise<Place> {
+  const place = await restorePlace(t, options);
   for (let file = 0; file < FILES; file++) {
     writeFileSync(path.join(place.source, `f${file}`), scrambledBytes(`file ${file}`, FILE_BYTES));
   }
@@ -67,43 +68,47 @@ function checkContent(place: Place): string[] {
   return missing.toSorted();
 }
 
-test("what lies in a damaged frame is named and left out, and everything else is restored", async (t) => {
-  for (const which of [0, 5, -1]) {
-    const place = await savedPlace(t);
-    flipByteOf(place, (await dataFrames(place)).at(which) as FrameAt);
+for (const packsAsFiles of [false, true]) {
+  const how = packsAsFiles ? ", from packs that are files" : "";
+
+  test(`what lies in a damaged frame is named and left out, and everything else is restored${how}`, async (t) => {
+    for (const which of [0, 5, -1]) {
+      const place = await savedPlace(t, { packsAsFiles });
+      flipByteOf(place, (await dataFrames(place)).at(which) as FrameAt);
+      const result = await place.restore();
+      assert.ok(result.told.length > 0);
+      assert.equal(result.problems, result.told.length);
+      assert.deepEqual(namesOf(result.told), checkContent(place));
+      assert.equal(result.restored, FILES + 1 - result.told.length);
+      for (const line of result.told) assert.match(line, /damaged|seal|cannot be had/);
+    }
+  });
+
+  test(`where everything is damaged, all files are named, and the folders are restored${how}`, async (t) => {
+    const place = await savedPlace(t, { packsAsFiles });
+    for (const frame of await dataFrames(place)) flipByteOf(place, frame);
     const result = await place.restore();
-    assert.ok(result.told.length > 0);
-    assert.equal(result.problems, result.told.length);
     assert.deepEqual(namesOf(result.told), checkContent(place));
-    assert.equal(result.restored, FILES + 1 - result.told.length);
-    for (const line of result.told) assert.match(line, /damaged|seal|cannot be had/);
-  }
-});
+    assert.equal(result.told.length, FILES + 1);
+    assert.equal(result.restored, 0);
+    assert.ok(existsSync(place.in("folder")));
+  });
 
-test("where everything is damaged, all files are named, and the folders are restored", async (t) => {
-  const place = await savedPlace(t);
-  for (const frame of await dataFrames(place)) flipByteOf(place, frame);
-  const result = await place.restore();
-  assert.deepEqual(namesOf(result.told), checkContent(place));
-  assert.equal(result.told.length, FILES + 1);
-  assert.equal(result.restored, 0);
-  assert.ok(existsSync(place.in("folder")));
-});
-
-test("where a pack is gone, what lies in it is named, and the rest is restored", async (t) => {
-  const place = await savedPlace(t);
-  const [{ pack }] = await dataFrames(place);
-  // Of the second snapshot, the pack that goes holds all files but one, and one of its folders.
-  writeFileSync(place.from("new"), "new");
-  await place.save();
-  place.storage.objects.delete(pack);
-  const result = await place.restore();
-  const lost = [...Array.from({ length: FILES }, (_, file) => `f${file}`), "folder/large"];
-  assert.deepEqual(namesOf(result.told), lost.toSorted());
-  for (const line of result.told) assert.match(line, /is not in memory|in none of the packs|in no index/);
-  assert.equal(readFileSync(place.in("new"), "utf8"), "new");
-  assert.deepEqual(checkContent(place).length, FILES + 1);
-});
+  test(`where a pack is gone, what lies in it is named, and the rest is restored${how}`, async (t) => {
+    const place = await savedPlace(t, { packsAsFiles });
+    const [{ pack }] = await dataFrames(place);
+    // Of the second snapshot, the pack that goes holds all files but one, and one of its folders.
+    writeFileSync(place.from("new"), "new");
+    await place.save();
+    place.storage.objects.delete(pack);
+    const result = await place.restore();
+    const lost = [...Array.from({ length: FILES }, (_, file) => `f${file}`), "folder/large"];
+    assert.deepEqual(namesOf(result.told), lost.toSorted());
+    for (const line of result.told) assert.match(line, /is not in memory|in none of the packs|in no index/);
+    assert.equal(readFileSync(place.in("new"), "utf8"), "new");
+    assert.deepEqual(checkContent(place).length, FILES + 1);
+  });
+}
 
 test("a file that is there and cannot be had anew stays as it is", async (t) => {
   const place = await savedPlace(t);

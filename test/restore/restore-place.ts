@@ -1,5 +1,5 @@
 /** A folder to save, a repository in memory, and a target to restore into, by the engine's own modules. */
-import { mkdirSync } from "node:fs";
+import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { openSnapshotView } from "../../src/browse/open-snapshot-view.ts";
 import type { SnapshotView } from "../../src/browse/snapshot-view.ts";
@@ -38,12 +38,13 @@ export interface Restored extends RestoreResult {
   readonly actions: readonly string[];
 }
 
-export async function restorePlace(t: Cleanup): Promise<RestorePlace> {
+/** `packsAsFiles`: workers read packs by themselves, as from a local folder. */
+export async function restorePlace(t: Cleanup, { packsAsFiles = false } = {}): Promise<RestorePlace> {
   const folder = temporaryFolder(t);
   const source = path.join(folder, "source");
   const target = path.join(folder, "target");
   mkdirSync(source);
-  const storage = memoryStorage();
+  const storage = packsAsFiles ? withFiles(memoryStorage(), path.join(folder, "files")) : memoryStorage();
   const repository = await newRepository(storage);
   return {
     source,
@@ -71,6 +72,21 @@ export async function restorePlace(t: Cleanup): Promise<RestorePlace> {
         ...options,
       });
       return { ...result, told, actions: actions.toSorted() };
+    },
+  };
+}
+
+/** Objects as files too, which are as the objects are whenever they are asked for. */
+function withFiles(storage: MemoryStorage, folder: string): MemoryStorage {
+  return {
+    ...storage,
+    fileOf(name) {
+      const file = path.join(folder, name);
+      const object = storage.objects.get(name);
+      mkdirSync(path.dirname(file), { recursive: true });
+      rmSync(file, { force: true });
+      if (object !== undefined) writeFileSync(file, object.bytes);
+      return Promise.resolve(file);
     },
   };
 }

@@ -89,7 +89,7 @@ export interface PostedFrames {
   readonly frames: readonly PostedFrame[];
 }
 
-export type PostedFrame = SealedFrame | PlainBlob | UnreadableFrame;
+export type PostedFrame = SealedFrame | StoredFrame | PlainBlob | UnreadableFrame;
 
 export interface SealedFrame {
   readonly kind: "sealed";
@@ -97,6 +97,16 @@ export interface SealedFrame {
   readonly name: string;
   readonly key: KeyObject;
   readonly chunk: number;
+  readonly offset: number;
+  readonly length: number;
+}
+
+/** One that lies in a file of this machine, from which the worker reads it. */
+export interface StoredFrame {
+  readonly kind: "stored";
+  readonly name: string;
+  readonly key: KeyObject;
+  readonly file: string;
   readonly offset: number;
   readonly length: number;
 }

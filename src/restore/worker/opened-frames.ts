@@ -1,10 +1,11 @@
-import type { KeyObject } from "node:crypto";
 import { createKeyedHash } from "../../crypto/keyed-hash.ts";
 import { DamagedError } from "../../errors.ts";
-import { openFrame, parseFrameBlobs, type FrameBlobs } from "../../format/frame.ts";
+import { type FrameBlobs, openFrameInPlace, parseFrameBlobs } from "../../format/frame.ts";
 import type { BlobId } from "../../format/tree.ts";
-import { freeMemory } from "../../platform/free-memory.ts";
-import type { PostedFrames } from "./messages.ts";
+import type { NativeMemory } from "../../platform/libc.ts";
+import { createFrameMemory } from "./frame-memory.ts";
+import type { PostedFrames, SealedFrame, StoredFrame } from "./messages.ts";
+import { readStored } from "./stored-frame.ts";
 
 /** Opens frames and takes blobs out of them; frames are held a while, as files beside each other share them. */
 export interface OpenedFrames {
@@ -12,42 +13,62 @@ export interface OpenedFrames {
   blob(posted: PostedFrames, frame: number, place: number, id: BlobId): Buffer;
   /** Whether these bytes are the blob of that id. */
   isBlob(bytes: Uint8Array, id: BlobId): boolean;
-  /** Blobs given so far are done with: gives back the memory of frames that are not held any more. */
+  /** Blobs given so far are done with: their memory may be used for others. */
   release(): void;
 }
 
 interface OpenedFrame {
   readonly raw: Buffer;
   readonly blobs: FrameBlobs;
+  readonly memory: NativeMemory;
 }
 
 const HELD_BYTES = 4 * 1024 * 1024;
 
 export function createOpenedFrames(repositoryId: Uint8Array, dataKey: Uint8Array): OpenedFrames {
   const hash = createKeyedHash(dataKey);
+  const frameMemory = createFrameMemory();
   const held = new Map<string, OpenedFrame>();
   let heldBytes = 0;
-  let dropped: Buffer[] = [];
+  let dropped: NativeMemory[] = [];
 
-  function openSealed(name: string, key: KeyObject, record: Uint8Array): OpenedFrame {
-    const known = held.get(name);
+  function openSealed(frame: SealedFrame | StoredFrame, chunks: PostedFrames["chunks"]): OpenedFrame {
+    const known = held.get(frame.name);
     if (known !== undefined) {
-      held.delete(name);
-      held.set(name, known);
+      held.delete(frame.name);
+      held.set(frame.name, known);
       return known;
     }
-    const { raw, kind } = openFrame(record, key, repositoryId);
-    if (kind !== "data") throw new DamagedError("where a frame of data should be lies one of trees");
-    const opened = { raw, blobs: parseFrameBlobs(raw) };
-    held.set(name, opened);
-    heldBytes += raw.length;
-    for (const [oldest, { raw: bytes }] of held) {
-      if (heldBytes <= HELD_BYTES || oldest === name) break;
+    const opened = openRecord(frame, chunks);
+    held.set(frame.name, opened);
+    heldBytes += opened.raw.length;
+    for (const [oldest, { raw, memory }] of held) {
+      if (heldBytes <= HELD_BYTES || oldest === frame.name) break;
       held.delete(oldest);
-      heldBytes -= bytes.length;
-      dropped.push(bytes);
+      heldBytes -= raw.length;
+      dropped.push(memory);
     }
     return opened;
+  }
+
+  function openRecord(frame: SealedFrame | StoredFrame, chunks: PostedFrames["chunks"]): OpenedFrame {
+    const taken = [frameMemory.take(frame.length)];
+    const take = (sizeBytes: number): NativeMemory => {
+      const memory = frameMemory.take(sizeBytes);
+      taken.push(memory);
+      return memory;
+    };
+    let kept: NativeMemory | undefined;
+    try {
+      readRecord(frame, chunks, taken[0].bytes.subarray(0, frame.length));
+      const { kind, raw, memory } = openFrameInPlace(taken[0], frame.length, frame.key, repositoryId, take);
+      if (kind !== "data") throw new DamagedError("where a frame of data should be lies one of trees");
+      const blobs = parseFrameBlobs(raw);
+      kept = memory;
+      return { raw, blobs, memory };
+    } finally {
+      for (const memory of taken) if (memory !== kept) frameMemory.giveBack(memory);
+    }
   }
 
   function isBlob(bytes: Uint8Array, id: BlobId): boolean {
@@ -57,18 +78,18 @@ export function createOpenedFrames(repositoryId: Uint8Array, dataKey: Uint8Array
   return {
     isBlob,
     release() {
-      for (const bytes of dropped) freeMemory(bytes);
+      for (const memory of dropped) frameMemory.giveBack(memory);
       dropped = [];
     },
     blob(posted, frameNumber, place, id) {
       const frame = posted.frames[frameNumber];
       if (frame.kind === "unreadable") throw new DamagedError(frame.message);
-      const chunk = posted.chunks[frame.chunk];
       let bytes: Buffer | undefined;
-      if (frame.kind === "plain") bytes = Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength);
-      else {
-        const record = chunk.subarray(frame.offset, frame.offset + frame.length);
-        const { raw, blobs } = openSealed(frame.name, frame.key, record);
+      if (frame.kind === "plain") {
+        const chunk = posted.chunks[frame.chunk];
+        bytes = Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength);
+      } else {
+        const { raw, blobs } = openSealed(frame, posted.chunks);
         if (place < blobs.count)
           bytes = raw.subarray(blobs.offsets[place], blobs.offsets[place] + blobs.lengths[place]);
       }
@@ -78,4 +99,9 @@ export function createOpenedFrames(repositoryId: Uint8Array, dataKey: Uint8Array
       return bytes;
     },
   };
+}
+
+function readRecord(frame: SealedFrame | StoredFrame, chunks: PostedFrames["chunks"], target: Buffer): void {
+  if (frame.kind === "stored") readStored(frame.file, frame.offset, target);
+  else target.set(chunks[frame.chunk].subarray(frame.offset, frame.offset + frame.length));
 }

@@ -38,6 +38,7 @@ export function restoreRanges(frames: OpenedFrames, task: RangesTask, sparse: bo
       if (bytes.length !== task.lengths[blob])
         throw new DamagedError("a piece of it has another length than its list says");
       for (const extent of extents) writtenBytes += writeExtent(task, extent, bytes, sparse);
+      frames.release();
     } catch (error) {
       if (!(error instanceof DamagedError)) throw error;
       damaged.push({ blob, error });
