@@ -4,6 +4,7 @@ import type { BackupProgress, BackupResult } from "../backup/backup.ts";
 import { backupToRepository } from "../backup/backup-to-repository.ts";
 import { messageOf } from "../errors.ts";
 import { mounts } from "../platform/mounts.ts";
+import { makeFolder } from "../fleet/write-file.ts";
 import { rawPathFromText, type RawPath } from "../platform/raw-path.ts";
 import { openRepository, type Repository } from "../repository/repository.ts";
 import type { ReportProblem } from "../source/source.ts";
@@ -39,10 +40,12 @@ export interface AgentRunResult extends BackupResult {
 /** Saves what the policy says. What came of it is kept for `agent status`. */
 export async function runAgent(options: AgentRunOptions): Promise<AgentRunResult> {
   const startedMs = Date.now();
+  const agent = readAgent(options.folder);
+  makeFolder(agentFile.cache(options.folder));
   const keep = (snapshot: string | undefined, error: string | undefined): void =>
     keepLastRun(options.folder, { startedMs, endedMs: Date.now(), snapshot, error });
   try {
-    const result = await save(options);
+    const result = await save(agent, options);
     keep(result.snapshotId, undefined);
     return result;
   } catch (error) {
@@ -51,9 +54,8 @@ export async function runAgent(options: AgentRunOptions): Promise<AgentRunResult
   }
 }
 
-async function save(options: AgentRunOptions): Promise<AgentRunResult> {
+async function save(agent: Agent, options: AgentRunOptions): Promise<AgentRunResult> {
   const { folder, signal } = options;
-  const agent = readAgent(folder);
   const { repository, remote } = await openThroughServer(agent, { ...options, purpose: "backup" });
   try {
     const settings = applyPolicy(folder, agent.settings, remote.server.policy);

@@ -1,6 +1,7 @@
 import { spawn } from "node:child_process";
 import { Readable } from "node:stream";
-import { ConnectionError, messageOf, RefusedError } from "../errors.ts";
+import { ConnectionError, errnoOf, messageOf, RefusedError } from "../errors.ts";
+import { sshOptionPath } from "../fleet/ssh-option-path.ts";
 import type { ByteChannel } from "../wire/connection.ts";
 
 /** How an agent reaches its server; written when the host is set up. */
@@ -25,7 +26,7 @@ export function sshArguments({ host, port, user, identityFile, knownHostsFile }:
     "BatchMode=yes",
     "IdentitiesOnly=yes",
     "StrictHostKeyChecking=yes",
-    `UserKnownHostsFile=${quoted(knownHostsFile)}`,
+    `UserKnownHostsFile=${sshOptionPath(knownHostsFile)}`,
     "GlobalKnownHostsFile=/dev/null",
     "UpdateHostKeys=no",
     "PreferredAuthentications=publickey",
@@ -41,12 +42,8 @@ export function sshArguments({ host, port, user, identityFile, knownHostsFile }:
     "IPQoS=throughput",
   ];
   const flags = options.map((option) => `-o${option}`);
-  return ["-F/dev/null", "-T", ...flags, `-i${identityFile}`, `-p${port}`, `-l${user}`, "--", host, WIRE_COMMAND];
-}
-
-/** As ssh's own configuration wants values: blanks and quotes would end them. */
-function quoted(value: string): string {
-  return `"${value.replaceAll("\\", "\\\\").replaceAll('"', '\\"')}"`;
+  const identity = `-oIdentityFile=${sshOptionPath(identityFile)}`;
+  return ["-F/dev/null", "-T", ...flags, identity, `-p${port}`, `-l${user}`, "--", host, WIRE_COMMAND];
 }
 
 /**
@@ -65,7 +62,10 @@ export function openSshChannel(place: ServerPlace, command: readonly string[] = 
     messages = (messages + chunk).slice(-KEPT_MESSAGE_CHARACTERS);
   });
   const ended = new Promise<string>((resolve) => {
-    child.on("error", (error) => resolve(messageOf(error)));
+    child.on("error", (error) => {
+      if (errnoOf(error) === "ENOENT") messages = NO_SSH;
+      resolve(messageOf(error));
+    });
     child.on("close", (code, signal) => {
       resolve(signal === null ? `ssh ended with code ${code}` : `ssh was ended by ${signal}`);
     });
@@ -91,15 +91,18 @@ export function openSshChannel(place: ServerPlace, command: readonly string[] = 
   };
 }
 
-/** To try again would not help: the server does not know the key, or is not the one it was. */
+const NO_SSH = "there is no program ssh on this machine";
+
+/** To try again would not help: the server does not know the key, or is not the one it was; or there is no ssh. */
 function isFinal(messages: string): boolean {
-  return /Permission denied \(|Host key verification failed/.test(messages);
+  return /Permission denied \(|Host key verification failed/.test(messages) || messages === NO_SSH;
 }
 
 function hintFor(messages: string): string {
   if (messages.includes("Host key verification failed") || messages.includes("IDENTIFICATION HAS CHANGED")) {
-    return 'the server\'s key is not the one it had: if that is right, run "holdfast agent setup" again';
+    return 'the server shows another key than the one it had: if that is right, "holdfast agent setup" with --host-key';
   }
+  if (messages === NO_SSH) return "install OpenSSH's client: Debian's package openssh-client";
   if (messages.includes("Permission denied")) return "the server does not know this host's key: was it removed there?";
   return "is the server up, and can this machine reach it?";
 }

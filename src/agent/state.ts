@@ -17,7 +17,13 @@ import { openSshChannel } from "./ssh-channel.ts";
 
 export const DEFAULT_AGENT_FOLDER = "/var/lib/holdfast-agent";
 
-const remoteServer = z.object({ host: z.string(), port: z.number(), user: z.string() });
+const remoteServer = z.object({
+  host: z.string(),
+  port: z.number(),
+  user: z.string(),
+  /** The login of the person who set this up, where it is not the host's. */
+  setupUser: z.string().optional(),
+});
 /** On this machine, of the same user. */
 const localServer = z.object({ dataFolder: z.string() });
 
@@ -46,6 +52,11 @@ export type AgentServer = AgentSettings["server"];
 export function serverName(server: AgentServer): string {
   if ("dataFolder" in server) return `the server of ${server.dataFolder}`;
   return `${server.user}@${server.host}${server.port === 22 ? "" : `:${server.port}`}`;
+}
+
+/** The login by which a person enrols this host. */
+export function setupLogin(server: AgentServer): AgentServer {
+  return "dataFolder" in server ? server : { ...server, user: server.setupUser ?? server.user };
 }
 
 export const agentFile = {
@@ -176,6 +187,12 @@ function readText(file: string): string {
       throw new UsageError(`you may not read ${file}`, { hint: "run this as root", cause });
     }
     const why = errnoOf(cause) === "ENOENT" ? `there is no ${file}` : messageOf(cause);
+    if (errnoOf(cause) === "ENOENT" && existsSync(agentFile.signingKey(path.dirname(file)))) {
+      throw new UsageError("this host has offered its keys to a server, but its setup has not come to its end", {
+        hint: 'once an administrator there has approved them, run "holdfast agent setup" again',
+        cause,
+      });
+    }
     throw new UsageError(`this host is not set up: ${why}`, {
       hint: 'run "holdfast agent setup USER@SERVER" first',
       cause,

@@ -18,6 +18,18 @@ test("the agent looks every five minutes, at another moment on each host", () =>
   assert.match(line.content, /\n2-59\/5 \* \* \* \* root \/opt\/holdfast\/bin\/holdfast agent run --if-due/);
 });
 
+test("folders with blanks, quotes and percent signs are quoted as systemd and cron want it", () => {
+  const odd = { ...request, folder: `/srv/my "agent" $x 100%` };
+  const [service] = planTimer({ ...odd, hasSystemd: true }, () => 1);
+  assert.match(service.content, /^ExecStart=\S+ agent run --if-due --agent-folder (.*) --quiet$/m);
+  assert.ok(
+    service.content.includes(String.raw`--agent-folder "/srv/my \"agent\" $$x 100%%" --quiet`),
+    service.content,
+  );
+  const [line] = planTimer({ ...odd, hasSystemd: false }, () => 1);
+  assert.ok(line.content.includes(String.raw`--agent-folder '/srv/my "agent" $x 100\%' --quiet`), line.content);
+});
+
 test("systemd understands the timer", needsSystemd, async (t) => {
   const folder = temporaryFolder(t);
   const files = planTimer({ ...request, programFile: "/bin/true", hasSystemd: true });

@@ -4,6 +4,8 @@
  * on the host.
  */
 import { randomInt } from "node:crypto";
+import { systemdQuoted } from "../fleet/systemd-quoted.ts";
+import { shellQuoted } from "../platform/shell-quoted.ts";
 
 export interface TimerFile {
   readonly file: string;
@@ -29,13 +31,14 @@ const EVERY_MINUTES = 5;
 /** `random` gives a whole number below its argument: the hosts of a fleet shall not all begin at once. */
 export function planTimer(request: TimerRequest, random: (below: number) => number = randomInt): TimerFile[] {
   const { programFile, folder, hasSystemd } = request;
-  const command = `${programFile} agent run --if-due --agent-folder ${folder}`;
+  const command = (quoted: (word: string) => string): string =>
+    `${quoted(programFile)} agent run --if-due --agent-folder ${quoted(folder)} --quiet`;
   const minute = random(EVERY_MINUTES);
   if (!hasSystemd) {
     return [
       {
         file: TIMER_FILES[2],
-        content: `# When Holdfast looks whether this host shall be saved.\nPATH=/usr/sbin:/usr/bin:/sbin:/bin\n${minute}-59/${EVERY_MINUTES} * * * * root ${command} --quiet\n`,
+        content: `# When Holdfast looks whether this host shall be saved.\nPATH=/usr/sbin:/usr/bin:/sbin:/bin\n${minute}-59/${EVERY_MINUTES} * * * * root ${command(cronQuoted)}\n`,
       },
     ];
   }
@@ -49,7 +52,7 @@ Wants=network-online.target
 
 [Service]
 Type=oneshot
-ExecStart=${command} --quiet
+ExecStart=${command(systemdQuoted)}
 # Files that could not be read are told, and no failure of the service.
 SuccessExitStatus=3
 Nice=10
@@ -70,4 +73,9 @@ WantedBy=timers.target
 `,
     },
   ];
+}
+
+/** Cron takes a percent sign for the end of a line, crontab(5). */
+function cronQuoted(word: string): string {
+  return shellQuoted(word).replaceAll("%", "\\%");
 }

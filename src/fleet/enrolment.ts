@@ -3,7 +3,8 @@
  *
  * It makes two key pairs, one for SSH and one that signs its snapshots, and hands over the public halves: through the
  * login of a person who may log in as the server's user, or with a one-time token. A token is itself an SSH key, of which
- * the server lets in nothing but an enrolment under one name; it goes when it was used or is too old.
+ * the server lets in nothing but an enrolment under one name; it goes when the host is enrolled, or is too old. While the
+ * keys that came with it wait for approval it holds for them alone, as the host has to come once more.
  */
 import { encodeKeyRing, toWriteOnly } from "../crypto/key-ring.ts";
 import { generateSigningKey, signingKeyFromSeed } from "../crypto/signing.ts";
@@ -21,7 +22,7 @@ const TOKEN_START = "holdfast-token-";
 export async function createToken(database: Database, host: string, nowMs: number): Promise<string> {
   const { id } = await findHost(database, host);
   const { publicKey, privateKey } = generateSigningKey();
-  const row = { ssh_key: sshKeyOf(publicKey), expires_ms: nowMs + TOKEN_LASTS_MS };
+  const row = { ssh_key: sshKeyOf(publicKey), expires_ms: nowMs + TOKEN_LASTS_MS, used_by: null };
   await database
     .insertInto("tokens")
     .values({ host_id: id, ...row })
@@ -62,11 +63,11 @@ export async function enrol(
   nowMs: number,
 ): Promise<Enrolment> {
   const keys = { signingKey: checkSigningKey(request.keys.signingKey), sshKey: parseSshKey(request.keys.sshKey) };
-  if (request.withToken) await requireToken(database, request.host, nowMs);
+  if (request.withToken) await requireToken(database, request.host, keys, nowMs);
   else await addIfUnknown(database, request.host, nowMs);
   const state = await offerKeys(database, request.host, keys);
   const host = await findHost(database, request.host);
-  if (request.withToken) await database.deleteFrom("tokens").where("host_id", "=", host.id).execute();
+  if (request.withToken) await useToken(database, host.id, keys, state);
   const { id: _id, ...policy } = await findPolicy(database, host.policy);
   return {
     host: host.name,
@@ -95,17 +96,23 @@ export function keyRingFor(
   return encodeKeyRing(keyMode === "full" ? ring : toWriteOnly(ring), { label: name }).toString("utf8");
 }
 
-async function requireToken(database: Database, host: string, nowMs: number): Promise<void> {
+async function requireToken(database: Database, host: string, keys: HostKeys, nowMs: number): Promise<void> {
   const token = await database
     .selectFrom("tokens")
     .innerJoin("hosts", "hosts.id", "tokens.host_id")
-    .select("tokens.expires_ms")
+    .select(["tokens.expires_ms", "tokens.used_by"])
     .where("hosts.name", "=", host)
     .executeTakeFirst();
-  if (token !== undefined && token.expires_ms > nowMs) return;
+  const holds = token !== undefined && token.expires_ms > nowMs;
+  if (holds && (token.used_by ?? keys.sshKey) === keys.sshKey) return;
   throw new UsageError(`the token for "${host}" was used already, or is too old`, {
     hint: `an administrator can make another: holdfast host token ${host}`,
   });
+}
+
+async function useToken(database: Database, hostId: number, keys: HostKeys, state: EnrolmentState): Promise<void> {
+  if (state === "active") await database.deleteFrom("tokens").where("host_id", "=", hostId).execute();
+  else await database.updateTable("tokens").set({ used_by: keys.sshKey }).where("host_id", "=", hostId).execute();
 }
 
 async function addIfUnknown(database: Database, name: string, nowMs: number): Promise<void> {

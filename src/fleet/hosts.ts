@@ -1,7 +1,7 @@
 /** Hosts: machines that are backed up, and the keys they are known by. */
 import { HoldfastError, UsageError } from "../errors.ts";
 import type { Quota } from "../retention/space.ts";
-import { checkQuota, findAccount, quotaOf } from "./accounts.ts";
+import { checkQuota, findAccount, quotaOf, type Account } from "./accounts.ts";
 import type { Database } from "./database/open.ts";
 import type { HostTable } from "./database/schema.ts";
 import { checkName } from "./names.ts";
@@ -99,11 +99,7 @@ export async function addHost(database: Database, wanted: NewHost, nowMs: number
   checkName("host", wanted.name);
   checkQuota(wanted.quota);
   const account = await findAccount(database, wanted.account);
-  if (wanted.keyMode === "full" && account.keyMode === "owner" && wanted.pull === undefined) {
-    throw new UsageError(`the server does not have the key with which "${wanted.name}" could read`, {
-      hint: `hosts of the account "${account.name}" are write-only; its owner restores with the recovery key`,
-    });
-  }
+  if (wanted.keyMode === "full" && wanted.pull === undefined) requireReadable(account, wanted.name);
   const policy = await findPolicy(database, wanted.policy);
   const taken = await database.selectFrom("hosts").select("id").where("name", "=", wanted.name).executeTakeFirst();
   if (taken !== undefined) {
@@ -131,6 +127,13 @@ export async function addHost(database: Database, wanted: NewHost, nowMs: number
   return findHost(database, wanted.name);
 }
 
+function requireReadable({ name, keyMode }: Account, host: string): void {
+  if (keyMode !== "owner") return;
+  throw new UsageError(`the server does not have the key with which "${host}" could read`, {
+    hint: `hosts of the account "${name}" are write-only; its owner restores with the recovery key`,
+  });
+}
+
 export interface HostChange {
   readonly policy?: string | undefined;
   readonly keyMode?: Host["keyMode"] | undefined;
@@ -143,6 +146,7 @@ export async function editHost(database: Database, name: string, change: HostCha
   const host = await findHost(database, name);
   const { quota } = change;
   if (quota !== undefined) checkQuota(quota);
+  if (change.keyMode === "full") requireReadable(await findAccount(database, host.account), name);
   const policy = change.policy === undefined ? undefined : await findPolicy(database, change.policy);
   const state = change.suspended === undefined ? undefined : stateWhen(host, change.suspended);
   const set = {
@@ -264,7 +268,8 @@ export interface Signatures {
   readonly byUnknownKeys: number;
 }
 
-export async function signaturesOf(database: Database, host: Host): Promise<Signatures> {
+/** `serverKey`: with which the server signs what it saves for this host, base64. */
+export async function signaturesOf(database: Database, host: Host, serverKey: string | undefined): Promise<Signatures> {
   const earlier = new Set((await earlierKeysOf(database, host.id)).map(({ signingKey }) => signingKey));
   const rows = await database
     .selectFrom("snapshots")
@@ -275,7 +280,7 @@ export async function signaturesOf(database: Database, host: Host): Promise<Sign
     .execute();
   const sum = (counts: (signer: string) => boolean): number =>
     rows.filter(({ signer }) => counts(signer)).reduce((total, { snapshots }) => total + snapshots, 0);
-  const isPresent = (signer: string): boolean => signer === host.keys?.signingKey;
+  const isPresent = (signer: string): boolean => signer === host.keys?.signingKey || signer === serverKey;
   return {
     byPresentKey: sum(isPresent),
     byEarlierKeys: sum((signer) => !isPresent(signer) && earlier.has(signer)),

@@ -2,7 +2,7 @@
 import { z } from "zod";
 import { UsageError } from "../errors.ts";
 import { changeQuota, createAccount, findAccount, listAccounts, type Account } from "../fleet/accounts.ts";
-import { listCatalogue } from "../fleet/catalogue.ts";
+import { latestSnapshotMs, listCatalogue } from "../fleet/catalogue.ts";
 import type { Database } from "../fleet/database/open.ts";
 import { createToken, enrol } from "../fleet/enrolment.ts";
 import { fleetStatus } from "../fleet/health.ts";
@@ -40,6 +40,7 @@ import {
   pullInstallation,
   testPull,
 } from "./pulls/administer.ts";
+import { findSigningKey } from "./pulls/pull-files.ts";
 import { listMaintenance, planAccountRetention, type MaintenanceJob } from "./maintenance-jobs.ts";
 
 export interface ApiContext {
@@ -55,6 +56,8 @@ export interface ApiContext {
   readonly troubles: () => ReadonlyMap<string, string>;
   /** Public keys of the machine's sshd, for agents to pin; empty where they can't be read. */
   readonly sshHostKeys: () => readonly string[];
+  /** The user whom hosts log in as, where that is known. */
+  readonly sshUser: () => string | undefined;
 }
 
 interface Route<Body, Query> {
@@ -176,10 +179,11 @@ const STATUS: readonly AnyRoute[] = [
 
 const HOSTS: readonly AnyRoute[] = [
   route("GET", "/v1/hosts", {}, ({ database }) => listHosts(database)),
-  route("GET", "/v1/hosts/:name", {}, async ({ database }, { name }) => {
+  route("GET", "/v1/hosts/:name", {}, async ({ database, dataFolder }, { name }) => {
     const host = await findHost(database, name);
     const earlierKeys = await earlierKeysOf(database, host.id);
-    return { ...host, earlierKeys, signatures: await signaturesOf(database, host) };
+    const serverKey = findSigningKey(dataFolder, host.name)?.publicKey.toString("base64");
+    return { ...host, earlierKeys, signatures: await signaturesOf(database, host, serverKey) };
   }),
   change("POST", "/v1/hosts", { body: newHost }, async (context, { body }) => {
     const { database, nowMs } = context;
@@ -228,6 +232,7 @@ const HOSTS: readonly AnyRoute[] = [
   change("POST", "/v1/enrol", { body: enrolment }, async (context, { body }) => ({
     ...(await enrol(context.database, context.dataFolder, body, context.nowMs())),
     sshHostKeys: context.sshHostKeys(),
+    sshUser: context.sshUser(),
   })),
 ];
 
@@ -301,7 +306,10 @@ const RUNS: readonly AnyRoute[] = [
     "GET",
     "/v1/runs",
     { query: z.object({ host: z.string().optional(), state: runState.optional(), limit: limit.default(50) }) },
-    ({ database }, { query }) => listRuns(database, query),
+    async ({ database }, { query }) => {
+      if (query.host !== undefined) await findHost(database, query.host);
+      return listRuns(database, query);
+    },
   ),
   route(
     "GET",
@@ -321,7 +329,8 @@ const RUNS: readonly AnyRoute[] = [
     listMaintenance(database, query.limit),
   ),
   route("POST", "/v1/maintenance", { body: job }, async ({ database, requestMaintenance }, { body }) => {
-    await findAccount(database, body.account);
+    const account = await findAccount(database, body.account);
+    if (body.kind === "drill") await requireDrillable(database, account, body.host);
     requestMaintenance(body);
     return {};
   }),
@@ -342,6 +351,17 @@ const RUNS: readonly AnyRoute[] = [
     };
   }),
 ];
+
+async function requireDrillable(database: Database, account: Account, host: string): Promise<void> {
+  const { id, name } = account;
+  if (account.keyMode === "owner") {
+    throw new UsageError(`the server cannot read the account "${name}", and so prove nothing of it`, {
+      hint: "its owner can, with the recovery key: docs/recovery.md",
+    });
+  }
+  if ((await latestSnapshotMs(database, { accountId: id, name: host })) !== undefined) return;
+  throw new UsageError(`the account "${name}" has no snapshot of a host "${host}"`, { hint: 'see "holdfast status"' });
+}
 
 function runNumber(text: string): number {
   if (/^\d{1,15}$/.test(text)) return Number(text);

@@ -16,6 +16,8 @@ for (const [text, expected] of [
   ["maintenance.drill_days = -1", /^f\.toml, line 1: maintenance\.drill_days: /],
   ["[log]\n[backups]\nx = 1", /^f\.toml, line 2: backups: is not a setting$/],
   ["[log]\n\nlevel = ", /^f\.toml, line 3: /],
+  ["[log]\nlevel = info", /^f\.toml, line 2: log\.level: /],
+  ["[pulls]\nat_once = 3\n[log", /^f\.toml, line 3: /],
   ["log = 3", /^f\.toml, line 1: log: /],
 ] as const) {
   test(`names line and key of what is wrong in ${JSON.stringify(text)}`, () => {

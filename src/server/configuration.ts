@@ -54,7 +54,11 @@ export function parseConfiguration(text: string, file: string): Configuration {
   } catch (cause) {
     if (!(cause instanceof TomlError)) throw cause;
     const problem = cause.message.split("\n")[0].replace(/^Invalid TOML document: /, "");
-    throw new UsageError(`${file}, line ${cause.line}: ${problem}`, { cause });
+    const key = keyOfLine(text, cause.line);
+    throw new UsageError(`${file}, line ${cause.line}: ${key === "" ? "" : `${key}: `}${problem}`, {
+      hint: 'a text stands in quotes, as in level = "info"; see docs/server.md for all settings',
+      cause,
+    });
   }
   const result = configuration.safeParse(value);
   if (result.success) return result.data;
@@ -81,6 +85,18 @@ function lineOfKey(text: string, path: readonly string[]): number {
     if (here.length === path.length) return best;
   }
   return best;
+}
+
+/** The key that begins on a line or stands above it, with its table; nothing where there is none. */
+function keyOfLine(text: string, lineNumber: number): string {
+  let table = "";
+  let key = "";
+  for (const line of text.split("\n").slice(0, lineNumber)) {
+    const header = /^\s*\[+\s*([\w.-]+)/.exec(line)?.[1];
+    if (header !== undefined) [table, key] = [header, ""];
+    key = /^\s*([\w."'-]+)\s*=/.exec(line)?.[1] ?? key;
+  }
+  return [table, key].filter((part) => part !== "").join(".");
 }
 
 function partsOf(key: string): string[] {

@@ -1,5 +1,6 @@
 /** The server: one process that everything goes through, put together from its parts. */
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { userInfo } from "node:os";
 import path from "node:path";
 import { messageOf } from "../errors.ts";
 import {
@@ -17,6 +18,7 @@ import { openDatabase, type Database } from "../fleet/database/open.ts";
 import { DEFAULT_POLICY, DEFAULT_POLICY_NAME } from "../fleet/policies.ts";
 import { endInterruptedRuns } from "../fleet/runs.ts";
 import { saveAllSettings } from "../fleet/saved-settings.ts";
+import { makeFolder } from "../fleet/write-file.ts";
 import type { Repository } from "../repository/repository.ts";
 import { listSnapshots } from "../repository/snapshots.ts";
 import { shellQuoted } from "../platform/shell-quoted.ts";
@@ -62,7 +64,7 @@ const TICK_MS = 60_000;
 /** Starts a server on a data folder, which is made where it is not there. Throws `LockedError` where one works on it. */
 export async function startServer(options: ServerOptions): Promise<RunningServer> {
   const { dataFolder, log, nowMs = Date.now } = options;
-  mkdirSync(dataFolder, { recursive: true, mode: 0o700 });
+  makeFolder(dataFolder);
   const lock = lockDataFolder(dataFolder);
   const closers: (() => unknown)[] = [() => lock.release()];
   async function close(): Promise<void> {
@@ -174,6 +176,7 @@ async function startParts(
       requestMaintenance: (job) => void scheduler.request(job),
       troubles: () => troubles,
       sshHostKeys,
+      sshUser: () => (authorizedKeysCount(options) ? userInfo().username : undefined),
     },
     log,
   );
@@ -189,6 +192,13 @@ async function startParts(
   };
   const timer = setInterval(everyMinute, TICK_MS);
   closers.push(() => clearInterval(timer));
+  if (configuration.ssh.authorized_keys === undefined && !authorizedKeysCount(options)) {
+    const { username, homedir } = userInfo();
+    log("info", "hosts cannot come over ssh: sshd does not look for their keys where they are", {
+      file: dataFile.authorizedKeys(dataFolder),
+      hint: `for the user ${username} it looks in ${homedir}: see [ssh] authorized_keys, or "holdfast server install"`,
+    });
+  }
   log("info", "the server runs", { dataFolder, process: process.pid });
   return { apiSocket: dataFile.apiSocket(dataFolder), hostSocket: dataFile.hostSocket(dataFolder) };
 }
@@ -274,6 +284,11 @@ function authorizedKeysOptions({ dataFolder, configuration, programFile }: Serve
     serveCommand: (host: string) => `${program} serve --host ${host} --socket ${socket}`,
     enrolCommand: (host: string) => `${program} enrol --data ${data} --host ${host} --with-token`,
   };
+}
+
+/** Whether sshd, left as it is, looks for keys where this server writes them. */
+function authorizedKeysCount(options: ServerOptions): boolean {
+  return path.resolve(authorizedKeysOptions(options).file) === path.join(userInfo().homedir, ".ssh/authorized_keys");
 }
 
 /** The machine's own SSH host keys, which everybody may read. */

@@ -1,6 +1,6 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { DatabaseSync } from "node:sqlite";
-import { LockedError } from "../errors.ts";
+import { LockedError, messageOf, StorageError } from "../errors.ts";
 import { dataFile } from "../fleet/data-folder.ts";
 
 export interface DataFolderLock {
@@ -9,22 +9,37 @@ export interface DataFolderLock {
 
 /**
  * Keeps a second server off a data folder. The lock is one that the kernel holds for SQLite and lets go when the process
- * ends, however it ends, so there is nothing to clear away after a crash. Throws `LockedError`.
+ * ends, however it ends, so there is nothing to clear away after a crash. Throws `LockedError`, or `StorageError` where
+ * this user may not write there.
  */
 export function lockDataFolder(folder: string): DataFolderLock {
   const file = dataFile.lock(folder);
-  const sqlite = new DatabaseSync(file, { timeout: 0 });
+  let sqlite: DatabaseSync | undefined;
   try {
+    sqlite = new DatabaseSync(file, { timeout: 0 });
     sqlite.exec("BEGIN EXCLUSIVE");
   } catch (cause) {
-    sqlite.close();
+    sqlite?.close();
+    if (!isBusy(cause)) {
+      throw new StorageError(`the data folder ${folder} cannot be used: ${file}: ${messageOf(cause)}`, {
+        hint: "run this as the user to whom it belongs, or choose another with --data",
+        cause,
+      });
+    }
     throw new LockedError(`a server${processOf(file)} already works on ${folder}`, {
       hint: "stop that one first, or choose another data folder with --data",
       cause,
     });
   }
+  const held = sqlite;
   writeFileSync(`${file}.pid`, `${process.pid}\n`, { mode: 0o600 });
-  return { release: () => sqlite.close() };
+  return { release: () => held.close() };
+}
+
+/** SQLITE_BUSY, https://sqlite.org/rescode.html */
+function isBusy(error: unknown): boolean {
+  const code = (error as { errcode?: unknown } | null)?.errcode;
+  return typeof code === "number" && (code & 0xff) === 5;
 }
 
 function processOf(file: string): string {

@@ -1,6 +1,7 @@
 /** What setting the server up as a service of systemd takes; nothing is done here. */
 import { execFileSync } from "node:child_process";
 import { existsSync } from "node:fs";
+import { systemdQuoted } from "../fleet/systemd-quoted.ts";
 
 export type InstallationStep =
   | { readonly does: string; readonly file: string; readonly content: string }
@@ -99,9 +100,4 @@ RestrictSUIDSGID=yes
 [Install]
 WantedBy=multi-user.target
 `;
-}
-
-function systemdQuoted(text: string): string {
-  const safe = text.replaceAll("%", "%%");
-  return /^[\w@%+=:,./-]+$/.test(safe) ? safe : `"${safe.replaceAll("\\", "\\\\").replaceAll('"', '\\"')}"`;
 }

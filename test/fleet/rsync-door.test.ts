@@ -85,6 +85,19 @@ test(
   },
 );
 
+test("a push of nothing makes no snapshot, and the server knows its own signature", { skip }, async (t) => {
+  const site = await quick(t);
+  writeFileSync(path.join(site.files, "a"), "text");
+  const web1 = await pusher(site, "web1");
+  assert.notEqual((await web1.rsync("-a", path.join(site.folder, "misspelt"), "SERVER:")).status, 0);
+  const none = await web1.rsync("-a", "--files-from=/dev/null", `${site.files}/`, "SERVER:");
+  assert.notEqual(none.status, 0);
+  assert.deepEqual(await runsOf(site), []);
+  await ok(web1.rsync("-a", `${site.files}/`, "SERVER:"));
+  const { signatures } = JSON.parse(await site.admin("host", "show", "web1", "--json")) as { signatures: object };
+  assert.deepEqual(signatures, { byPresentKey: 1, byEarlierKeys: 0, byUnknownKeys: 0 });
+});
+
 test("a host that comes with rsync gets no further than its own snapshots", { skip }, async (t) => {
   const site = await quick(t);
   writeFileSync(path.join(site.files, "a"), "secret of web1");

@@ -44,6 +44,7 @@ test("quota and space are asked before any content is taken, and hear how much o
     session: {
       uploads: {
         heldBytes: async () => 0,
+        forget: async () => undefined,
         async receive({ content }, store) {
           assert.ok(!isFull, "content was taken");
           const pieces: Uint8Array[] = [];

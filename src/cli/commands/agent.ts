@@ -1,5 +1,5 @@
 import { execFileSync } from "node:child_process";
-import { existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, rmSync, writeFileSync } from "node:fs";
 import { hostname } from "node:os";
 import path from "node:path";
 import { isRunDue } from "../../agent/ask.ts";
@@ -13,6 +13,7 @@ import {
   ownExcludes,
   readAgentSettings,
   serverName,
+  setupLogin,
   type AgentServer,
 } from "../../agent/state.ts";
 import { retryDelaysMs } from "../../agent/remote-storage.ts";
@@ -74,7 +75,7 @@ export const setup = {
       output.note("Then run this again.");
       return 0;
     }
-    output.note(`This host is "${result.host}" of the account "${result.account}" on ${serverName(server)}.`);
+    output.note(`This host is "${result.host}" of the account "${result.account}" on ${serverName(result.server)}.`);
     if (!("dataFolder" in server)) {
       output.note(`The server's host key is pinned in ${agentFile.knownHosts(folder)}.`);
     }
@@ -86,6 +87,7 @@ export const setup = {
 };
 
 interface Login {
+  readonly name?: string | undefined;
   readonly token: string | undefined;
   readonly hostKey?: string | undefined;
   readonly remoteCommand: string | undefined;
@@ -97,13 +99,21 @@ function enrolmentAt(
   server: AgentServer,
   folder: string,
   hostName: string,
-  { token, hostKey, remoteCommand = "holdfast", sshOption }: Login,
+  { name, token, hostKey, remoteCommand = "holdfast", sshOption }: Login,
 ): (keys: string) => Promise<string> {
   if ("dataFolder" in server) return (keys) => enrolHere(server.dataFolder, hostName, keys);
-  const sshOptions = sshOption.map((option) => `-o${option}`);
-  const interactive = process.stdin.isTTY;
-  return (keys) =>
-    enrolOverSsh({ folder, server, hostName, token, hostKey, remoteCommand, interactive, sshOptions }, keys);
+  const login = {
+    folder,
+    server,
+    // A token knows its name; one that a person gives besides must be the same.
+    hostName: token === undefined ? hostName : name,
+    token,
+    hostKey,
+    remoteCommand,
+    interactive: process.stdin.isTTY,
+    sshOptions: sshOption.map((option) => `-o${option}`),
+  };
+  return (keys) => enrolOverSsh(login, keys);
 }
 
 /** At the server of this machine and user. */
@@ -206,7 +216,6 @@ async function runOnce(
 ): Promise<number> {
   const { limitUpload, limitDownload } = context.settings;
   const { output, signal } = context;
-  mkdirSync(agentFile.cache(folder), { recursive: true, mode: 0o700 });
   const startMs = performance.now();
   const progress = createBackupProgress();
   const shown = startProgress(output, () => ({
@@ -270,7 +279,7 @@ export const rotateKey = {
   async run({ context: { output }, options }: Invocation<typeof agentRotateKeySpec.options>): Promise<number> {
     const folder = folderOf(options);
     const { host, server } = readAgentSettings(folder);
-    const { state } = await rotateKeys(folder, enrolmentAt(server, folder, host, options));
+    const { state } = await rotateKeys(folder, enrolmentAt(setupLogin(server), folder, host, options));
     if (output.json) output.jsonLine({ message_type: "rotation", host, state });
     if (state === "changed") output.note("The new keys count from now on; what the old ones signed stays good.");
     else {

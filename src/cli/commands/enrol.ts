@@ -17,6 +17,10 @@ export async function run({ context: { output }, options }: Invocation<typeof en
   } catch (cause) {
     throw new UsageError("the keys of a host must come as JSON on standard input", { cause });
   }
+  const wanted = /--host (\S+)$/.exec(process.env.SSH_ORIGINAL_COMMAND ?? "")?.[1];
+  if (options.withToken && wanted !== undefined && wanted !== options.host) {
+    throw new UsageError(`this token is for the host "${options.host}", not for "${wanted}"`);
+  }
   const body = { host: options.host, keys, withToken: options.withToken };
   output.jsonLine(await serverOf(options).call("POST", "/v1/enrol", body));
   return 0;

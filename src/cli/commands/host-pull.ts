@@ -97,12 +97,12 @@ export function publicKeyOf(given: string): string {
 }
 
 /** What a host does that comes with a stock rsync. */
-export function tellPush(output: Output, host: string): void {
+export function tellPush(output: Output, login: string, host: string): void {
   output.note(`added the host ${host}; with its key it can save itself, and fetch what it has saved:`);
   output.note("");
-  output.note("  rsync -aHAX --numeric-ids --exclude=/proc --exclude=/sys / USER@SERVER:");
-  output.note("  rsync USER@SERVER:");
-  output.note("  rsync -aHAX USER@SERVER:latest/etc/ ./etc/");
+  output.note(`  rsync -aHAX --numeric-ids --exclude=/proc --exclude=/sys / ${login}:`);
+  output.note(`  rsync ${login}:`);
+  output.note(`  rsync -aHAX ${login}:latest/etc/ ./etc/`);
 }
 
 const NOT_AS_IT_SHOULD_BE = 3;

@@ -31,7 +31,7 @@ export const add = {
     const body = { name: only(args, "host"), account, policy, keyMode, quota: changedQuota({}, options), pull, sshKey };
     const { host, token, installation } = await serverOf(options).call<AddedHost>("POST", "/v1/hosts", body);
     if (output.json) output.jsonLine({ host, token, installation });
-    else if (sshKey !== undefined) tellPush(output, host.name);
+    else if (sshKey !== undefined) tellPush(output, serverLogin(options), host.name);
     else if (installation !== undefined) {
       output.note(`added the host ${host.name}, from which the server pulls as ${installation.login}`);
       tellInstallation(output, host.name, installation);

@@ -1,8 +1,8 @@
-import { mkdirSync } from "node:fs";
 import path from "node:path";
 import { adoptRepository } from "../../fleet/adopt.ts";
 import { dataFile } from "../../fleet/data-folder.ts";
 import { openDatabase } from "../../fleet/database/open.ts";
+import { makeFolder } from "../../fleet/write-file.ts";
 import { lockDataFolder } from "../../server/data-folder-lock.ts";
 import type { Invocation } from "../command-spec.ts";
 import { readUnlock, repositoryOptions } from "../open-repository.ts";
@@ -15,7 +15,7 @@ export async function run({ context, args, options }: Invocation<typeof serverAd
   const given = only(args, "repository");
   const storageUrl = /^[a-z0-9]+:/i.test(given) ? given : path.resolve(given);
   const dataFolder = path.resolve(dataFolderOf(options));
-  mkdirSync(dataFolder, { recursive: true, mode: 0o700 });
+  makeFolder(dataFolder);
   const lock = lockDataFolder(dataFolder);
   const { database } = openDatabase(dataFile.database(dataFolder), Date.now());
   try {

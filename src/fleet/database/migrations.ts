@@ -175,6 +175,7 @@ export const STEPS: readonly string[] = [
     PRIMARY KEY (host_id, signing_key)
   ) STRICT, WITHOUT ROWID;
   `,
+  "ALTER TABLE tokens ADD COLUMN used_by TEXT",
 ];
 
 /** The version of a database to which all steps were applied. */

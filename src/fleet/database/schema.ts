@@ -72,6 +72,8 @@ export interface TokenTable {
   host_id: number;
   ssh_key: string;
   expires_ms: number;
+  /** SSH key of the host that used it and waits for approval: it holds for that one alone. */
+  used_by: string | null;
 }
 
 /** How the server reaches a host that it pulls from. */

@@ -62,12 +62,17 @@ function publicKeyOf(identityFile: string): string {
 
 /** The key that signs the snapshots of a host that cannot do it itself. */
 export function keepSigningKey(dataFolder: string, host: string): SigningKey {
-  const file = pullFile.signingKey(dataFolder, host);
-  const seed = Buffer.from(readIfThere(file)?.trim() ?? "", "base64");
-  if (seed.length === 32) return signingKeyFromSeed(seed);
+  const known = findSigningKey(dataFolder, host);
+  if (known !== undefined) return known;
   const key = generateSigningKey();
-  writeFileDurably(file, `${key.privateKey.toString("base64")}\n`);
+  writeFileDurably(pullFile.signingKey(dataFolder, host), `${key.privateKey.toString("base64")}\n`);
   return key;
+}
+
+/** The same, where the server has ever signed for this host. */
+export function findSigningKey(dataFolder: string, host: string): SigningKey | undefined {
+  const seed = Buffer.from(readIfThere(pullFile.signingKey(dataFolder, host))?.trim() ?? "", "base64");
+  return seed.length === 32 ? signingKeyFromSeed(seed) : undefined;
 }
 
 /** What ssh may take for the host's key, under the alias that `sshCommand` gives the host. */

@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { ConnectionError, UsageError } from "../../errors.ts";
 import type { PullSettings } from "../../fleet/pulls.ts";
+import { sshOptionPath } from "../../fleet/ssh-option-path.ts";
 import { parseRemotePath, type RemoteShell } from "../../source/rsync/index.ts";
 import { keepKnownHosts, pullFile } from "./pull-files.ts";
 
@@ -31,7 +32,13 @@ export function pullShell(request: SshRequest, key: "files" | "paths" = "files")
   const own = key === "files" ? pullFile.sshKey(dataFolder) : pullFile.pathsKey(dataFolder);
   const identity = key === "files" ? (pull.identityFile ?? own) : own;
   const known = keepKnownHosts(dataFolder, host, pull);
-  return { command: [...sshCommand(request, known), "-oStrictHostKeyChecking=yes", `-i${identity}`] };
+  return {
+    command: [
+      ...sshCommand(request, known),
+      "-oStrictHostKeyChecking=yes",
+      `-oIdentityFile=${sshOptionPath(identity)}`,
+    ],
+  };
 }
 
 function sshCommand({ dataFolder, host, pull }: SshRequest, knownHosts: string): string[] {
@@ -41,7 +48,7 @@ function sshCommand({ dataFolder, host, pull }: SshRequest, knownHosts: string):
     "IdentitiesOnly=yes",
     "IdentityAgent=none",
     "PreferredAuthentications=publickey",
-    `UserKnownHostsFile=${quoted(knownHosts)}`,
+    `UserKnownHostsFile=${sshOptionPath(knownHosts)}`,
     "GlobalKnownHostsFile=/dev/null",
     // Its key is pinned to its name here, whatever address it has.
     `HostKeyAlias=${host}`,
@@ -58,11 +65,6 @@ function sshCommand({ dataFolder, host, pull }: SshRequest, knownHosts: string):
   ];
   const flags = options.map((option) => `-o${option}`);
   return ["ssh", `-F${existsSync(config) ? config : "/dev/null"}`, "-x", "-a", "-T", ...flags, `-p${pull.port}`];
-}
-
-/** As ssh's own configuration wants values: blanks and quotes would end them. */
-function quoted(value: string): string {
-  return `"${value.replaceAll("\\", "\\\\").replaceAll('"', '\\"').replaceAll("%", "%%")}"`;
 }
 
 export interface SshAnswer {
@@ -116,7 +118,12 @@ export function askHost(
     child.on("close", (code) => {
       clearTimeout(late);
       const exitCode = isLate ? 124 : (code ?? 255);
-      resolve({ exitCode, output: Buffer.concat(parts), isCut, complaints: printable(complaints).trim() });
+      resolve({
+        exitCode,
+        output: Buffer.concat(parts),
+        isCut,
+        complaints: printable(complaints.replace(/\r+\n/g, "\n")).trim(),
+      });
     });
   });
 }

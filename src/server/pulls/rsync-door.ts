@@ -159,17 +159,18 @@ async function save(
   log.say("info", "a push by rsync");
   for (const problem of problems) log.problem(problem);
   await log.settled();
-  await endRun(database, await runId, await endOf(own, saved, exitCode, failure), nowMs());
+  await endRun(database, await runId, await endOf(own, saved, problems.length, exitCode, failure), nowMs());
   return exitCode;
 }
 
 async function endOf(
   own: OwnRepository,
   saved: BackupResult | undefined,
+  problems: number,
   exitCode: number,
   failure: unknown,
 ): Promise<RunEnd> {
-  if (saved !== undefined) return own.recordSuccess(saved);
+  if (saved !== undefined) return own.recordSuccess(saved, problems);
   const state = failure instanceof RefusedError ? "refused" : "failed";
   const error =
     failure instanceof HoldfastError ? textOf(failure) : `rsync ended with ${exitCode} before it had sent everything`;

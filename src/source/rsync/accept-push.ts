@@ -89,6 +89,8 @@ async function receiveList(session: ServerSession, receiver: PushReceiver): Prom
   if (ioErrors !== 0 && complaints === 0) {
     receiver.onProblem({ path: "" as RawPath, during: "list", error: new Error(ioErrorWords(ioErrors)) });
   }
+  // Of a path that is not there, rsync tells the person who named it, and nobody else.
+  if (received.list.count === 0) throw new RsyncRefusedError("nothing was sent, and that makes no snapshot");
   refuseMixedTops(received);
   return received;
 }
