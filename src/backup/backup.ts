@@ -137,6 +137,8 @@ const NO_IDS = new Uint8Array(0);
 export async function backup(options: BackupOptions): Promise<BackupResult> {
   const { source, destination, known, log, signal } = options;
   const progress = options.progress ?? createBackupProgress();
+  // It may tell of several runs in a row, of which this is one.
+  const before = { ...progress };
   const counts = { files: noChanges(), directories: noChanges(), others: noChanges() };
   const added = { dataBlobs: 0, treeBlobs: 0, bytes: 0 };
   const { keys, blobs } = destination;
@@ -408,16 +410,20 @@ export async function backup(options: BackupOptions): Promise<BackupResult> {
     const root = decodeTop(trees.finish());
     treeFrames.flush();
     throwIfStopped();
-    const { files, directories, others } = progress;
+    const files = progress.files - before.files;
+    const directories = progress.directories - before.directories;
+    const others = progress.others - before.others;
+    const sizeBytes = progress.bytes - before.bytes;
+    const problems = progress.problems - before.problems;
     const committed = await destination.commit({
       host: options.snapshot.host,
       group: options.snapshot.group,
       parent: options.snapshot.parent,
       counts: { files, directories, others },
-      sizeBytes: progress.bytes,
+      sizeBytes,
       addedBytes: added.bytes,
       storedBytes: destination.progress.givenBytes,
-      complete: progress.problems === 0,
+      complete: problems === 0,
       sealed: {
         paths: options.snapshot.paths,
         tags: options.snapshot.tags,
@@ -434,7 +440,7 @@ export async function backup(options: BackupOptions): Promise<BackupResult> {
           directoriesUnmodified: counts.directories.unmodified,
           dataBlobs: added.dataBlobs,
           treeBlobs: added.treeBlobs,
-          problems: progress.problems,
+          problems,
         },
       },
     });
@@ -444,12 +450,12 @@ export async function backup(options: BackupOptions): Promise<BackupResult> {
       timeMs: committed.timeMs,
       ...counts,
       totalFiles: files,
-      totalBytes: progress.bytes,
+      totalBytes: sizeBytes,
       dataBlobs: added.dataBlobs,
       treeBlobs: added.treeBlobs,
       addedBytes: added.bytes,
       storedBytes: destination.progress.givenBytes,
-      problems: progress.problems,
+      problems,
     };
   } catch (error) {
     // Nothing more is to come from the workers when it is stored what has come.

@@ -10,7 +10,7 @@ import { decodeIndex, encodeIndex, packOf } from "../format/index-object.ts";
 import { PREFIXES } from "../format/names.ts";
 import { encodeSnapshot } from "../format/snapshot.ts";
 import { type MemoryStorage, memoryStorage } from "../storage/memory.ts";
-import type { Storage } from "../storage/storage.ts";
+import { withHappening } from "../storage/testing/happening.ts";
 import { checkRepository, type CheckResult, type ReadData } from "./check.ts";
 import { prune } from "./prune.ts";
 import type { Repository } from "./repository.ts";
@@ -246,33 +246,6 @@ test("a part of the packs at a time is read, and all of them in all parts", asyn
   assert.equal(few.result.packsRead, 1);
 });
 
-/** A storage before one of whose calls something else happens. */
-function withBefore(storage: Storage, at: number, happening: () => Promise<unknown>): Storage & { calls: number } {
-  const turn = async (): Promise<void> => {
-    if (hooked.calls++ === at) await happening();
-  };
-  const hooked = {
-    calls: 0,
-    location: storage.location,
-    put: storage.put,
-    delete: storage.delete,
-    close: storage.close,
-    get: async (...call: Parameters<Storage["get"]>) => {
-      await turn();
-      return storage.get(...call);
-    },
-    stat: async (name: string) => {
-      await turn();
-      return storage.stat(name);
-    },
-    async *list(prefix: string) {
-      await turn();
-      yield* storage.list(prefix);
-    },
-  };
-  return hooked;
-}
-
 const HAPPENINGS: readonly (readonly [string, (place: Place) => Promise<unknown>])[] = [
   ["somebody saves", ({ repository }) => saveTiny(repository, [2, 5])],
   [
@@ -289,7 +262,7 @@ for (const [what, happening] of HAPPENINGS) {
     let wasReached = true;
     for (let at = 0; wasReached; at++) {
       const place = await repositoryWith([0, 1, 2], [2, 3], [4]);
-      const hooked = withBefore(place.storage, at, () => happening(place));
+      const hooked = withHappening(place.storage, at, () => happening(place));
       const { errors } = await check({ ...place.repository, storage: hooked }, ALL);
       assert.deepEqual(errors, [], `at call ${at}`);
       wasReached = hooked.calls > at;

@@ -7,7 +7,7 @@ import { decodeIndex, openBlobSection } from "../format/index-object.ts";
 import { PREFIXES } from "../format/names.ts";
 import { faultyStorage, inputOutputError } from "../storage/faulty.ts";
 import { type MemoryStorage, memoryStorage } from "../storage/memory.ts";
-import type { Storage } from "../storage/storage.ts";
+import { withHappening } from "../storage/testing/happening.ts";
 import { indexesToMerge, keepingPacks, mergeIndexes, rewriteIndexes } from "./index-compaction.ts";
 import { loadIndex } from "./index-loader.ts";
 import type { Repository } from "./repository.ts";
@@ -183,38 +183,11 @@ test("small indexes are merged when there are many, medium ones only by those wh
   assert.deepEqual(indexesToMerge(of(100, 20e6, "l"), true), []);
 });
 
-/** A storage in which something happens before one of its calls, and in the middle of listings. */
-function withBefore(storage: Storage, at: number, happening: () => Promise<unknown>): Storage & { calls: number } {
-  const turn = async (): Promise<void> => {
-    if (hooked.calls++ === at) await happening();
-  };
-  const hooked = {
-    calls: 0,
-    location: storage.location,
-    put: storage.put,
-    delete: storage.delete,
-    stat: storage.stat,
-    close: storage.close,
-    get: async (...call: Parameters<Storage["get"]>) => {
-      await turn();
-      return storage.get(...call);
-    },
-    async *list(prefix: string) {
-      await turn();
-      for await (const object of storage.list(prefix)) {
-        yield object;
-        await turn();
-      }
-    },
-  };
-  return hooked;
-}
-
 test("a reader finds everything, whenever indexes are merged while it reads", async () => {
   let isReached = true;
   for (let at = 0; isReached; at++) {
     const place = await sixIndexes();
-    const hooked = withBefore(place.storage, at, () => mergeIndexes(place.repository, indexesOf(place)));
+    const hooked = withHappening(place.storage, at, () => mergeIndexes(place.repository, indexesOf(place)));
     await verifyAll({ ...place, repository: { ...place.repository, storage: hooked } });
     for (const [id, content] of place.saved) await verifyTiny(hooked, place.repository.ring, id, content);
     isReached = hooked.calls > at;
@@ -226,7 +199,7 @@ test("a backup finds what is stored, whenever indexes are merged while it begins
   for (let at = 0; at < 40; at++) {
     const place = await sixIndexes();
     const packsBefore = [...place.storage.objects.keys()].filter((name) => name.startsWith(PREFIXES.pack)).length;
-    const hooked = withBefore(place.storage, at, () => mergeIndexes(place.repository, indexesOf(place)));
+    const hooked = withHappening(place.storage, at, () => mergeIndexes(place.repository, indexesOf(place)));
     const content = [0, 1, 2, 3, 4];
     place.saved.set(await saveTiny({ ...place.repository, storage: hooked }, content), content);
     await verifyAll(place);

@@ -67,15 +67,19 @@ export async function readSnapshot(
   id: string,
 ): Promise<SnapshotRecord> {
   const bytes = await repository.storage.get(PREFIXES.snapshot + id);
-  const what = `snapshot ${id.slice(0, SHORT_ID_LENGTH)}`;
+  const shortId = id.slice(0, SHORT_ID_LENGTH);
+  const what = `snapshot ${shortId}`;
+  const hint = `a copy of the repository may still have it; "holdfast forget ${shortId}" gives it up`;
   if (sha256Hex(bytes) !== id) {
-    throw new DamagedError(`${what} is damaged: its bytes do not match its name`, {
-      hint: 'run "holdfast check"; a copy of the repository may still have it',
-    });
+    throw new DamagedError(`${what} is damaged: its bytes do not match its name`, { hint });
   }
   const record = decodeSnapshotOpen(bytes, what);
-  if (!record.repositoryId.equals(repository.config.id)) throw new DamagedError(`${what} is of another repository`);
-  if (!record.signatureValid()) throw new DamagedError(`${what} is forged: its signature does not hold`);
+  if (!record.repositoryId.equals(repository.config.id)) {
+    throw new DamagedError(`${what} is of another repository`, { hint: `"holdfast forget ${shortId}" removes it` });
+  }
+  if (!record.signatureValid()) {
+    throw new DamagedError(`${what} is forged: its signature does not hold`, { hint });
+  }
   return { id, timeMs: Date.parse(record.open.time), record, recordBytes: bytes.length };
 }
 

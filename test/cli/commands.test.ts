@@ -1,6 +1,15 @@
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
-import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { test } from "node:test";
@@ -223,6 +232,17 @@ test("a repository of three snapshots", async (t) => {
     const all = await at.ok([...copy, "--json"], { env });
     assert.equal(JSON.parse(all.trimEnd().split("\n").at(-1)!).copied_snapshots, 2);
     assert.match(await at.ok([...copy], { env }), /is there already/);
+    const countsOf = ({ complete, summary }: Record<string, Record<string, number>>) => [
+      complete,
+      summary.total_files_processed,
+      summary.total_dirs_processed,
+      summary.total_others_processed,
+      summary.total_bytes_processed,
+    ];
+    assert.deepEqual(
+      JSON.parse(await at.ok(["-r", other, "snapshots", "--json"], { env })).map(countsOf),
+      JSON.parse(await at.ok(["snapshots", "--json"])).map(countsOf),
+    );
     const target = path.join(at.folder, "from-copy");
     await at.ok(["-r", other, "restore", "latest", "-t", target], { env });
     await runOk("diff", ["-r", "--no-dereference", at.source, path.join(target, at.source)]);
@@ -373,7 +393,8 @@ test("passwords come from a file or a command, and not from both", async (t) => 
   assert.match(both.stderr, /both a password file and a password command/);
   const failing = await at.run(["snapshots", "--password-command", "echo sorry >&2; exit 7"], { env });
   assert.match(failing.stderr, /password command failed: it ended with 7: sorry/);
-  assert.match((await at.run(["snapshots"], { env })).stderr, /an empty password is not a password/);
+  assert.match((await at.run(["snapshots"], { env, input: "\n" })).stderr, /an empty password is not a password/);
+  assert.match((await at.run(["snapshots"], { env })).stderr, /no password is given, and there is no terminal/);
 });
 
 test("what had to be read again, and is as it was, counts as unmodified", async (t) => {
@@ -386,4 +407,23 @@ test("what had to be read again, and is as it was, counts as unmodified", async 
   writeFileSync(path.join(at.source, "young"), "changed a moment AGO");
   const third = (await at.json(["backup", at.source])).at(-1) as unknown as Record<string, number>;
   assert.deepEqual([third["files_new"], third["files_changed"]], [0, 1]);
+});
+
+test("a snapshot whose record is damaged holds up a prune, until it is forgotten by its id", async (t) => {
+  const at = workplace(t);
+  await at.ok(["init"]);
+  await at.ok(["backup", at.source]);
+  const [{ snapshot_id: id }] = (await at.json(["backup", at.source, "--tag", "damaged"])).slice(-1);
+  const record = path.join(at.repository, "snapshots", id);
+  chmodSync(record, 0o600);
+  writeFileSync(record, "junk");
+  const pruned = await at.run(["prune"]);
+  assert.equal(pruned.status, 1);
+  assert.match(pruned.stderr, new RegExp(`"holdfast forget ${id.slice(0, 8)}" gives it up`));
+  const forgotten = await at.run(["forget", id.slice(0, 8)]);
+  assert.equal(forgotten.status, 0);
+  assert.match(forgotten.stderr, /is damaged/);
+  assert.match(forgotten.stdout, /removed 1 snapshot/);
+  await at.ok(["prune"]);
+  await at.ok(["check"]);
 });

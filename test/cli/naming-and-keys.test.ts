@@ -42,17 +42,6 @@ test("of two keys the hinted one is tried first, and a hint that is wrong harms 
   assert.equal((await at.run(["key", "remove", id], { env: { HOLDFAST_KEY_HINT: other } })).status, 0);
 });
 
-test("where nothing is piped in, it is said that there is no password, and not that it is empty", async (t) => {
-  const at = workplace(t);
-  await at.ok(["init"]);
-  const env = { HOLDFAST_PASSWORD: undefined };
-  const none = await at.run(["snapshots"], { env, input: "" });
-  assert.equal(none.status, 1);
-  assert.match(none.stderr, /no password is given, and there is no terminal to ask at/);
-  assert.match((await at.run(["snapshots"], { env, input: "\n" })).stderr, /an empty password is not a password/);
-  assert.equal((await at.run(["snapshots"], { env, input: `${PASSWORD}\n` })).status, 0);
-});
-
 test("what others have put into tags and hosts cannot drive the terminal, nor break a line of a table", async (t) => {
   const at = workplace(t);
   await at.ok(["init"]);

@@ -1,4 +1,5 @@
 import { UsageError } from "../../errors.ts";
+import { PREFIXES } from "../../format/names.ts";
 import { checkRepository, type CheckProblem, type CheckResult, type ReadData } from "../../repository/check.ts";
 import { readConfig, type Repository } from "../../repository/repository.ts";
 import { openStorage } from "../../storage/open.ts";
@@ -91,8 +92,11 @@ function summarize(output: Output, result: CheckResult, broken: readonly string[
   if (errors === 0) output.note("no errors were found");
   else {
     output.warning(`Fatal: the repository has ${errors} ${errors === 1 ? "error" : "errors"}`);
+    const onlyKeys = broken.every((object) => object.startsWith(PREFIXES.key));
     output.warning(
-      '       "holdfast repair index", "repair packs" and "repair snapshots", in this order, save what can be saved',
+      onlyKeys
+        ? "       put a copy of a key file back into keys/: without one, nothing can be read"
+        : '       "holdfast repair index", "repair packs" and "repair snapshots", in this order, save what can be saved',
     );
   }
 }

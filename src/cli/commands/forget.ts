@@ -1,7 +1,7 @@
-import { UsageError } from "../../errors.ts";
+import { DamagedError, messageOf, UsageError } from "../../errors.ts";
 import { PREFIXES } from "../../format/names.ts";
 import type { Repository } from "../../repository/repository.ts";
-import { SHORT_ID_LENGTH, type Snapshot } from "../../repository/snapshots.ts";
+import { findSnapshot, findSnapshotId, SHORT_ID_LENGTH, type Snapshot } from "../../repository/snapshots.ts";
 import { localCalendar } from "../../retention/calendar.ts";
 import {
   applyKeepRules,
@@ -33,8 +33,14 @@ export async function run({ context, args, options }: Invocation<typeof forgetSp
   const named = args.length > 0;
   if (!named) requireRules(rules, options);
   const repository = await openFromSettings(context);
-  const { snapshots, damaged } = await chooseSnapshots(repository, args, filterOf(options), output);
-  const remove = named ? snapshots : planByRules(output, snapshots, rules, options);
+  let damaged = 0;
+  let remove: readonly { readonly id: string }[];
+  if (named) remove = await findNamed(repository, args, options, output);
+  else {
+    const chosen = await chooseSnapshots(repository, args, filterOf(options), output);
+    damaged = chosen.damaged;
+    remove = planByRules(output, chosen.snapshots, rules, options);
+  }
 
   if (!options.dryRun) await removeSnapshots(context, repository, remove);
   else if (remove.length > 0) output.note(`would remove ${countOf(remove)}: ${remove.map(shortId).join(" ")}`);
@@ -44,6 +50,33 @@ export async function run({ context, args, options }: Invocation<typeof forgetSp
   }
   const exitCode = prunes && !options.dryRun ? await runPrune(context, repository, options, false) : 0;
   return damaged > 0 ? 1 : exitCode;
+}
+
+/** Also those that are damaged: else nobody could ever be rid of them. */
+async function findNamed(
+  repository: Repository,
+  names: readonly string[],
+  options: ForgetOptions,
+  output: Output,
+): Promise<{ readonly id: string }[]> {
+  const found = new Map<string, { readonly id: string; readonly timeMs: number }>();
+  for (const name of names) {
+    try {
+      const snapshot = await findSnapshot(repository, name, filterOf(options));
+      found.set(snapshot.id, snapshot);
+    } catch (error) {
+      if (!(error instanceof DamagedError) || name === "latest") throw error;
+      const id = await findSnapshotId(repository, name);
+      found.set(id, { id, timeMs: 0 });
+      output.warning(`Warning: ${messageOf(error)}`, {
+        message_type: "error",
+        error: { message: messageOf(error) },
+        during: "forget",
+        item: id,
+      });
+    }
+  }
+  return [...found.values()].toSorted((a, b) => a.timeMs - b.timeMs);
 }
 
 /** Without rules everything would go. */
@@ -117,7 +150,11 @@ function planJson(group: SnapshotGroup<ListedSnapshot>, { keep, remove }: KeepPl
   };
 }
 
-async function removeSnapshots({ output, signal }: Context, repository: Repository, remove: readonly Snapshot[]) {
+async function removeSnapshots(
+  { output, signal }: Context,
+  repository: Repository,
+  remove: readonly { readonly id: string }[],
+): Promise<void> {
   for (const { id } of remove) {
     signal.throwIfAborted();
     await repository.storage.delete(PREFIXES.snapshot + id);
@@ -126,10 +163,10 @@ async function removeSnapshots({ output, signal }: Context, repository: Reposito
   if (remove.length > 0) output.note(`removed ${countOf(remove)}`);
 }
 
-function shortId({ id }: Snapshot): string {
+function shortId({ id }: { readonly id: string }): string {
   return id.slice(0, SHORT_ID_LENGTH);
 }
 
-function countOf(snapshots: readonly Snapshot[]): string {
+function countOf(snapshots: readonly unknown[]): string {
   return `${snapshots.length} ${snapshots.length === 1 ? "snapshot" : "snapshots"}`;
 }

@@ -1,7 +1,9 @@
 import { walk } from "../../browse/walk.ts";
 import { openSnapshotView } from "../../browse/open-snapshot-view.ts";
+import type { SnapshotView } from "../../browse/snapshot-view.ts";
 import { sha256 } from "../../crypto/keyed-hash.ts";
-import type { FileEntry } from "../../format/tree.ts";
+import type { DirectoryEntry, FileEntry } from "../../format/tree.ts";
+import type { RawPath } from "../../platform/raw-path.ts";
 import { openFrameReader } from "../../repository/frame-reader.ts";
 import { loadIndex } from "../../repository/index-loader.ts";
 import { findLiveFrames } from "../../repository/live-frames.ts";
@@ -91,17 +93,36 @@ async function filesByContents(
   repository: Repository,
   signal: AbortSignal,
 ): Promise<Totals> {
-  const reader = await openFrameReader(repository);
-  const trees = new Set<string>();
   const contents = new Set<string>();
   let sizeBytes = 0;
-  for (const { sealed } of snapshots) {
-    const enter = (_path: string, { tree }: { readonly tree: Uint8Array }) => isNew(trees, tree);
-    for await (const { entry } of walk(openSnapshotView(reader, sealed.root), { enter, signal })) {
-      if (entry.type === "file" && isNew(contents, contentKey(entry))) sizeBytes += entry.sizeBytes;
-    }
+  for await (const { file } of filesIn(snapshots, repository, (_path, tree) => tree, signal)) {
+    if (isNew(contents, contentKey(file))) sizeBytes += file.sizeBytes;
   }
   return { sizeBytes, files: contents.size };
+}
+
+interface FoundFile {
+  readonly path: RawPath;
+  readonly file: FileEntry;
+  readonly view: SnapshotView;
+}
+
+/** The files of all snapshots; folders with the same key are entered once in all. */
+async function* filesIn(
+  snapshots: readonly Snapshot[],
+  repository: Repository,
+  keyOfFolder: (path: RawPath, tree: Uint8Array) => Uint8Array,
+  signal: AbortSignal,
+): AsyncGenerator<FoundFile> {
+  const reader = await openFrameReader(repository);
+  const entered = new Set<string>();
+  for (const { sealed } of snapshots) {
+    const view = openSnapshotView(reader, sealed.root);
+    const enter = (path: RawPath, { tree }: DirectoryEntry) => isNew(entered, keyOfFolder(path, tree));
+    for await (const { path, entry } of walk(view, { enter, signal })) {
+      if (entry.type === "file") yield { path, file: entry, view };
+    }
+  }
 }
 
 function isNew(seen: Set<string>, key: Uint8Array): boolean {
@@ -123,17 +144,13 @@ async function blobsPerFile(
   repository: Repository,
   signal: AbortSignal,
 ): Promise<Totals> {
-  const reader = await openFrameReader(repository);
-  const trees = new Set<string>();
   const files = new Set<string>();
   const pieces = new Set<string>();
   let sizeBytes = 0;
-  for (const { sealed } of snapshots) {
-    const enter = (path: string, { tree }: { readonly tree: Uint8Array }) => isNew(trees, keyAt(path, tree));
-    for await (const { path, entry } of walk(openSnapshotView(reader, sealed.root), { enter, signal })) {
-      if (entry.type !== "file") continue;
-      isNew(files, keyAt(path));
-      for (const { id, lengthBytes } of entry.content) {
+  for await (const { path, file, view } of filesIn(snapshots, repository, keyAt, signal)) {
+    isNew(files, keyAt(path));
+    for await (const blobs of view.content(file)) {
+      for (const { id, lengthBytes } of blobs) {
         if (isNew(pieces, keyAt(path, id))) sizeBytes += lengthBytes;
       }
     }
