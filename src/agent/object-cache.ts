@@ -3,7 +3,7 @@
  * fetched anew; what is damaged is not used.
  */
 import { createHash, randomBytes } from "node:crypto";
-import { mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { sha256Hex } from "../crypto/keyed-hash.ts";
 import type { Listing } from "../wire/listing.ts";
@@ -30,7 +30,7 @@ export function openObjectCache(folder: string): ObjectCache {
   const listingPath = (prefix: string): string => join(folder, `listing-${prefix.replaceAll("/", "")}`);
 
   async function write(path: string, content: readonly Uint8Array[]): Promise<void> {
-    const temporary = `${path}.${randomBytes(6).toString("hex")}.tmp`;
+    const temporary = `${path}.${randomBytes(6).toString("hex")}${TEMPORARY}`;
     try {
       await mkdir(join(path, ".."), { recursive: true, mode: 0o700 });
       await writeFile(temporary, Buffer.concat(content), { mode: 0o600 });
@@ -48,7 +48,9 @@ export function openObjectCache(folder: string): ObjectCache {
     put: (name, content) => write(pathOf(name), content),
     async keepOnly(prefix, names) {
       for (const file of await readdir(pathOf(prefix)).catch((): string[] => [])) {
-        if (!names.has(prefix + file)) await rm(join(pathOf(prefix), file), { force: true }).catch(() => undefined);
+        if (names.has(prefix + file)) continue;
+        const path = join(pathOf(prefix), file);
+        if (!file.endsWith(TEMPORARY) || (await isOld(path))) await rm(path, { force: true }).catch(() => undefined);
       }
     },
     async readListing(prefix) {
@@ -57,6 +59,15 @@ export function openObjectCache(folder: string): ObjectCache {
     },
     writeListing: (listing) => write(listingPath(listing.prefix), encodeListing(listing)),
   };
+}
+
+/** What is being written now, unless whoever wrote it has died. */
+const TEMPORARY = ".tmp";
+const WRITTEN_WITHIN_MS = 60 * 60 * 1000;
+
+async function isOld(path: string): Promise<boolean> {
+  const found = await stat(path).catch(() => undefined);
+  return found !== undefined && Date.now() - found.mtimeMs > WRITTEN_WITHIN_MS;
 }
 
 const LISTING_MAGIC = Buffer.from("HFLS\x01\0\0\0", "latin1");

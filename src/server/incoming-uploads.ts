@@ -5,11 +5,12 @@
 import { createHash, randomBytes } from "node:crypto";
 import { mkdir, open, readdir, rm, stat, type FileHandle } from "node:fs/promises";
 import { join } from "node:path";
+import { setTimeout as wait } from "node:timers/promises";
 import { errnoOf, ProtocolError } from "../errors.ts";
 import { createSlots } from "./slots.ts";
 
 export interface IncomingUploads {
-  /** How much of this object an upload that broke off has left. */
+  /** How much of this object an upload that broke off has left; waits a while for one that is just breaking off. */
   heldBytes(host: string, name: string): Promise<number>;
   /**
    * Takes the content of an object of `sizeBytes`, which is sent from `offset` on (what `heldBytes` said), and gives it
@@ -52,7 +53,8 @@ export async function openIncomingUploads(
 ): Promise<IncomingUploads> {
   const { memoryBytes, keptPerHost, keptMs, storedAtOnce } = { ...LIMITS, ...limits };
   await mkdir(folder, { recursive: true, mode: 0o700 });
-  const inUse = new Set<string>();
+  /** Files that are being written, each with what resolves when that is over. */
+  const inUse = new Map<string, Promise<void>>();
   const slots = createSlots(storedAtOnce);
   await removeOld("", keptMs, Number.POSITIVE_INFINITY);
 
@@ -90,7 +92,8 @@ export async function openIncomingUploads(
     const isSecond = inUse.has(file);
     if (isSecond) file = `${hostPrefix(host)}${randomBytes(16).toString("hex")}${ONE_TIME}`;
     const path = join(folder, file);
-    inUse.add(file);
+    const { promise: over, resolve: isOver } = Promise.withResolvers<void>();
+    inUse.set(file, over);
     let keep = false;
     try {
       const handle = await open(path, offset === 0 || isSecond ? "w+" : "r+", 0o600);
@@ -106,15 +109,21 @@ export async function openIncomingUploads(
         await handle.close();
       }
     } finally {
-      inUse.delete(file);
+      try {
+        if (!keep) await rm(path, { force: true });
+      } finally {
+        inUse.delete(file);
+        isOver();
+      }
       if (keep) await removeOld(hostPrefix(host), keptMs, keptPerHost);
-      else await rm(path, { force: true });
     }
   }
 
   return {
     async heldBytes(host, name) {
       const file = fileName(host, name);
+      const underWay = inUse.get(file);
+      if (underWay !== undefined) await Promise.race([underWay, wait(BREAKING_OFF_MS, undefined, { ref: false })]);
       if (inUse.has(file)) return 0;
       try {
         return (await stat(join(folder, file))).size;
@@ -131,6 +140,9 @@ export async function openIncomingUploads(
     forget: (host) => removeOld(hostPrefix(host), keptMs, 0),
   };
 }
+
+/** A host may be back before all is written that came over its broken connection. */
+const BREAKING_OFF_MS = 10_000;
 
 const ONE_TIME = ".once";
 
