@@ -1,50 +1,122 @@
+import type { SpillFile } from "../../../platform/spill-file.ts";
 import { RsyncProtocolError } from "./rsync-error.ts";
+import type { SegmentOwner, SegmentPool } from "./segment-pool.ts";
 
-const SEGMENT_BITS = 14;
+/** Small, as reading a folder's rows brings a segment of each column. */
+const SEGMENT_BITS = 11;
 const SEGMENT_LENGTH = 1 << SEGMENT_BITS;
 const SEGMENT_MASK = SEGMENT_LENGTH - 1;
 
-type NumberArray = Uint16Array | Uint32Array | Float64Array;
+type NumberArray = Uint16Array<ArrayBuffer> | Uint32Array<ArrayBuffer> | Float64Array<ArrayBuffer>;
 
-/** Numbers by index, in segments that come into being when something is stored in them: no copying, little slack. */
-export class Column {
-  readonly #make: (length: number) => NumberArray;
+/**
+ * Numbers by index, in segments that come into being when something is stored in them: no copying, little slack. With a
+ * pool, those that are not in use may wait in a file.
+ */
+export class Column implements SegmentOwner {
+  readonly #make: () => NumberArray;
+  readonly #pool: SegmentPool | undefined;
   readonly #segments: (NumberArray | undefined)[] = [];
+  /** Where segments lie that were put away. */
+  readonly #places = new Map<number, number>();
+  /** The same of those that came back, and have not been changed since. */
+  readonly #unchanged = new Map<number, number>();
 
-  constructor(kind: "u16" | "u32" | "f64") {
-    this.#make = (length) => {
-      if (kind === "u16") return new Uint16Array(length);
-      return kind === "u32" ? new Uint32Array(length) : new Float64Array(length);
+  constructor(kind: "u16" | "u32" | "f64", pool?: SegmentPool) {
+    this.#pool = pool;
+    this.#make = () => {
+      if (kind === "u16") return new Uint16Array(SEGMENT_LENGTH);
+      return kind === "u32" ? new Uint32Array(SEGMENT_LENGTH) : new Float64Array(SEGMENT_LENGTH);
     };
   }
 
   /** 0 where nothing was stored. */
   get(index: number): number {
-    const segment = this.#segments[index >>> SEGMENT_BITS];
+    const number = index >>> SEGMENT_BITS;
+    const segment = this.#segments[number] ?? this.#bringBack(number);
     return segment === undefined ? 0 : segment[index & SEGMENT_MASK];
   }
 
   set(index: number, value: number): void {
     const number = index >>> SEGMENT_BITS;
-    const segment = (this.#segments[number] ??= this.#make(SEGMENT_LENGTH));
+    const segment = this.#segments[number] ?? this.#bringBack(number) ?? this.#start(number);
     segment[index & SEGMENT_MASK] = value;
+    if (this.#unchanged.size > 0) this.#unchanged.delete(number);
   }
 
-  clear(): void {
-    this.#segments.length = 0;
+  putAway(number: number, file: SpillFile): void {
+    const segment = this.#segments[number];
+    if (segment === undefined) return;
+    this.#segments[number] = undefined;
+    this.#places.set(number, this.#unchanged.get(number) ?? file.append(bytesOf(segment)));
+    this.#unchanged.delete(number);
+  }
+
+  #start(number: number): NumberArray {
+    const segment = this.#make();
+    this.#segments[number] = segment;
+    this.#pool?.hold(this, number, segment.byteLength);
+    return segment;
+  }
+
+  #bringBack(number: number): NumberArray | undefined {
+    const place = this.#places.get(number);
+    if (place === undefined) return undefined;
+    const segment = this.#make();
+    this.#pool?.readAgain(place, bytesOf(segment));
+    this.#places.delete(number);
+    this.#unchanged.set(number, place);
+    this.#segments[number] = segment;
+    this.#pool?.hold(this, number, segment.byteLength);
+    return segment;
   }
 }
 
-const STORE_SEGMENT_BITS = 20;
+function bytesOf(array: NumberArray): Uint8Array {
+  return new Uint8Array(array.buffer);
+}
+
+const STORE_SEGMENT_BITS = 17;
 const STORE_SEGMENT_BYTES = 1 << STORE_SEGMENT_BITS;
 const STORE_SEGMENT_MASK = STORE_SEGMENT_BYTES - 1;
 const LENGTH_BYTES = 2;
 const LARGEST_STORE_BYTES = 2 ** 32;
 
-/** Byte strings of up to 65,535 bytes, one after another; each is known by a number below 2^32, never 0. */
-export class ByteStore {
-  readonly #segments: Buffer[] = [];
+/**
+ * Byte strings of up to 65,535 bytes, one after another; each is known by a number below 2^32, never 0. With a pool, those
+ * that are not in use may wait in a file.
+ */
+export class ByteStore implements SegmentOwner {
+  readonly #pool: SegmentPool | undefined;
+  readonly #segments: (Buffer | undefined)[] = [];
+  readonly #places = new Map<number, number>();
   #end = 0;
+
+  constructor(pool?: SegmentPool) {
+    this.#pool = pool;
+  }
+
+  /** Only full ones are put away, which do not change any more. */
+  putAway(number: number, file: SpillFile): void {
+    const segment = this.#segments[number];
+    this.#segments[number] = undefined;
+    if (segment === undefined || this.#places.has(number)) return;
+    this.#places.set(number, file.append(segment));
+  }
+
+  #segment(number: number): Buffer {
+    return this.#segments[number] ?? this.#bringBack(number);
+  }
+
+  #bringBack(number: number): Buffer {
+    const place = this.#places.get(number);
+    if (place === undefined) throw new RangeError("no such place in a store of bytes");
+    const segment = Buffer.allocUnsafeSlow(STORE_SEGMENT_BYTES);
+    this.#pool?.readAgain(place, segment);
+    this.#segments[number] = segment;
+    this.#pool?.hold(this, number, segment.length);
+    return segment;
+  }
 
   add(bytes: Uint8Array, start: number, end: number): number {
     const length = end - start;
@@ -53,7 +125,7 @@ export class ByteStore {
     const room = this.#segments.length * STORE_SEGMENT_BYTES - this.#end;
     if (needed > room) this.#startSegment();
     const place = this.#end;
-    const segment = this.#segments[place >>> STORE_SEGMENT_BITS];
+    const segment = this.#segment(place >>> STORE_SEGMENT_BITS);
     const at = place & STORE_SEGMENT_MASK;
     segment.writeUInt16LE(length, at);
     for (let i = 0; i < length; i++) segment[at + LENGTH_BYTES + i] = bytes[start + i];
@@ -66,27 +138,29 @@ export class ByteStore {
     if (start + STORE_SEGMENT_BYTES > LARGEST_STORE_BYTES) {
       throw new RsyncProtocolError("the list of files is too long: its names take more than 4 GiB");
     }
+    const full = this.#segments.length - 1;
     this.#segments.push(Buffer.allocUnsafeSlow(STORE_SEGMENT_BYTES));
+    if (full >= 0) this.#pool?.hold(this, full, STORE_SEGMENT_BYTES);
     this.#end = start === 0 ? 1 : start;
   }
 
   /** A view of a string; not to be written to. */
   get(place: number): Buffer {
-    const segment = this.#segments[place >>> STORE_SEGMENT_BITS];
+    const segment = this.#segment(place >>> STORE_SEGMENT_BITS);
     const at = place & STORE_SEGMENT_MASK;
     const length = segment.readUInt16LE(at);
     return segment.subarray(at + LENGTH_BYTES, at + LENGTH_BYTES + length);
   }
 
   latin1(place: number): string {
-    const segment = this.#segments[place >>> STORE_SEGMENT_BITS];
+    const segment = this.#segment(place >>> STORE_SEGMENT_BITS);
     const at = place & STORE_SEGMENT_MASK;
     const length = segment[at] | (segment[at + 1] << 8);
     return segment.latin1Slice(at + LENGTH_BYTES, at + LENGTH_BYTES + length);
   }
 
   equals(place: number, bytes: Uint8Array, start: number, end: number): boolean {
-    const segment = this.#segments[place >>> STORE_SEGMENT_BITS];
+    const segment = this.#segment(place >>> STORE_SEGMENT_BITS);
     const at = place & STORE_SEGMENT_MASK;
     const length = segment[at] | (segment[at + 1] << 8);
     if (length !== end - start) return false;
@@ -96,8 +170,8 @@ export class ByteStore {
 
   /** Order of two strings by bytes; `suffix` is a byte that is thought to follow each, or -1 for none. */
   compare(placeA: number, placeB: number, suffix: number): number {
-    const a = this.#segments[placeA >>> STORE_SEGMENT_BITS];
-    const b = this.#segments[placeB >>> STORE_SEGMENT_BITS];
+    const a = this.#segment(placeA >>> STORE_SEGMENT_BITS);
+    const b = this.#segment(placeB >>> STORE_SEGMENT_BITS);
     const atA = placeA & STORE_SEGMENT_MASK;
     const atB = placeB & STORE_SEGMENT_MASK;
     const lengthA = a[atA] | (a[atA + 1] << 8);

@@ -1,6 +1,7 @@
 import type { RawPath } from "../../../platform/raw-path.ts";
 import { ByteStore, Column } from "./columns.ts";
 import { RsyncProtocolError } from "./rsync-error.ts";
+import { SegmentPool } from "./segment-pool.ts";
 
 /** Types of files in `st_mode`. */
 export const MODE = {
@@ -37,32 +38,32 @@ const DIRECTORY_TABLE_START = 1024;
 const MOST_OWNERS = 1_000_000;
 
 /**
- * An rsync's list of files, held compactly: about 40 bytes a file and its name, once. (rsync sends the list whole, and
- * both sides number its entries by a sorted order; so it has to be held, and nothing else grows with it.)
+ * An rsync's list of files: about 40 bytes a file and its name, once. rsync sends the list whole, and both sides number its
+ * entries by a sorted order; so it has to be kept. What of it is not in use waits in a temporary file.
  *
  * Entries are known by the number in which they were added. Directories have a second number, from 0, the top: also
  * those that are only implied by what lies below them.
  */
 export class FileList {
-  readonly store = new ByteStore();
+  readonly store: ByteStore;
   #count = 0;
-  readonly #parent = new Column("u32");
-  readonly #name = new Column("u32");
-  readonly #mode = new Column("u16");
-  readonly #size = new Column("f64");
-  readonly #mtime = new Column("f64");
-  readonly #nanoseconds = new Column("u32");
-  readonly #owner = new Column("u32");
+  readonly #parent: Column;
+  readonly #name: Column;
+  readonly #mode: Column;
+  readonly #size: Column;
+  readonly #mtime: Column;
+  readonly #nanoseconds: Column;
+  readonly #owner: Column;
   /** Of symbolic links the target's place, of devices that of their numbers, of directories their number. */
-  readonly #detail = new Column("u32");
+  readonly #detail: Column;
   /** Of hard links: 1 + the entry that was listed first. */
-  readonly linkGroup = new Column("u32");
+  readonly linkGroup: Column;
   /** 1 + number in the session's lists of ACLs and of sets of attributes. */
-  readonly accessAcl = new Column("u32");
-  readonly defaultAcl = new Column("u32");
-  readonly xattrs = new Column("u32");
+  readonly accessAcl: Column;
+  readonly defaultAcl: Column;
+  readonly xattrs: Column;
   /** With --checksum: place of the file's sum. */
-  readonly checksum = new Column("u32");
+  readonly checksum: Column;
   readonly #owners: { readonly uid: number; readonly gid: number }[] = [];
   readonly #ownerNumbers = new Map<string, number>();
   #lastOwner = 0;
@@ -74,7 +75,21 @@ export class FileList {
   readonly #directoryEntry = new Column("u32");
   #directoryTable = new Uint32Array(DIRECTORY_TABLE_START);
 
-  constructor() {
+  constructor(pool: SegmentPool = new SegmentPool()) {
+    this.store = new ByteStore(pool);
+    this.#parent = new Column("u32", pool);
+    this.#name = new Column("u32", pool);
+    this.#mode = new Column("u16", pool);
+    this.#size = new Column("f64", pool);
+    this.#mtime = new Column("f64", pool);
+    this.#nanoseconds = new Column("u32", pool);
+    this.#owner = new Column("u32", pool);
+    this.#detail = new Column("u32", pool);
+    this.linkGroup = new Column("u32", pool);
+    this.accessAcl = new Column("u32", pool);
+    this.defaultAcl = new Column("u32", pool);
+    this.xattrs = new Column("u32", pool);
+    this.checksum = new Column("u32", pool);
     this.#addDirectory(0, this.store.add(new Uint8Array(0), 0, 0));
   }
 
