@@ -1,4 +1,6 @@
-import { readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, realpathSync, statSync, writeFileSync } from "node:fs";
+import { userInfo } from "node:os";
+import path from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { LockedError, messageOf, StorageError } from "../errors.ts";
 import { dataFile } from "../fleet/data-folder.ts";
@@ -34,6 +36,34 @@ export function lockDataFolder(folder: string): DataFolderLock {
   const held = sqlite;
   writeFileSync(`${file}.pid`, `${process.pid}\n`, { mode: 0o600 });
   return { release: () => held.close() };
+}
+
+/**
+ * Throws `LockedError` where a server works on the data folder in which this repository lies: two would each think that
+ * it is theirs alone. Of a repository that lies elsewhere nothing is known.
+ */
+export function refuseServedRepository(storageUrl: string): void {
+  if (!existsSync(storageUrl)) return;
+  const folder = path.resolve(realpathSync(storageUrl), "../..");
+  if (!existsSync(dataFile.lock(folder))) return;
+  try {
+    lockDataFolder(folder).release();
+  } catch (error) {
+    if (error instanceof LockedError) throw error;
+  }
+}
+
+/**
+ * Goes on as the user to whom a data folder belongs, where that is not root: what root makes there, the server of that
+ * user could not read.
+ */
+export function becomeOwnerOf(folder: string): void {
+  const { uid, gid } = statSync(folder);
+  if (process.getuid?.() !== 0 || uid === 0) return;
+  process.setgroups?.([gid]);
+  process.setgid?.(gid);
+  process.setuid?.(uid);
+  process.env.HOME = userInfo().homedir;
 }
 
 /** SQLITE_BUSY, https://sqlite.org/rescode.html */

@@ -26,14 +26,20 @@ id -un holdfast
 stat -c '%U %a' /var/lib/holdfast
 
 # What systemd would do with the unit.
-command=$(sed -n 's/^ExecStart=//p' /etc/systemd/system/holdfast-server.service)
-(
-  cd /
-  # shellcheck disable=SC2086
-  exec setpriv --reuid=holdfast --regid=holdfast --init-groups --no-new-privs \
-    env -i HOME=/var/lib/holdfast USER=holdfast PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin $command
-) >"$scratch/server.log" 2>&1 &
-server=$!
+start_server() {
+  command=$(sed -n 's/^ExecStart=//p' /etc/systemd/system/holdfast-server.service)
+  (
+    cd /
+    # shellcheck disable=SC2086
+    exec setpriv --reuid=holdfast --regid=holdfast --init-groups --no-new-privs \
+      env -i HOME=/var/lib/holdfast USER=holdfast PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin $command
+  ) >>"$scratch/server.log" 2>&1 &
+  server=$!
+  until [ -S /var/lib/holdfast/api.sock ] && holdfast host list >/dev/null 2>&1; do
+    kill -0 $server || { cat "$scratch/server.log"; exit 1; }
+    sleep 0.1
+  done
+}
 
 ssh-keygen -q -t ed25519 -N '' -f "$scratch/host_key"
 cat >"$scratch/sshd_config" <<END
@@ -48,11 +54,7 @@ END
 /usr/sbin/sshd -D -f "$scratch/sshd_config" -E "$scratch/sshd.log" &
 sshd=$!
 trap 'kill $server $sshd 2>/dev/null; wait' EXIT
-
-until [ -S /var/lib/holdfast/api.sock ] && holdfast host list >/dev/null 2>&1; do
-  kill -0 $server || { cat "$scratch/server.log"; exit 1; }
-  sleep 0.1
-done
+start_server
 step server
 ps -o user= -p $server
 ls /var/lib/holdfast/recovery-key-default.txt
@@ -72,4 +74,18 @@ for asked in id "cat /var/lib/holdfast/recovery-key-default.txt" ""; do
   ssh -T -F/dev/null -i /var/lib/holdfast-agent/ssh-key -oUserKnownHostsFile=/var/lib/holdfast-agent/known_hosts \
     -oBatchMode=yes -p "$port" holdfast@127.0.0.1 $asked 2>&1 </dev/null && exit 1
 done
+
+# All but the repository is gone; root brings it back, for the server's user.
+step adopt
+recovery=$scratch/recovery.txt
+mv /var/lib/holdfast/recovery-key-default.txt "$recovery"
+adopt() { holdfast server adopt /var/lib/holdfast/repositories/default --identity-file "$recovery" "$@"; }
+adopt --data "$scratch/other" 2>&1 && exit 1
+kill $server
+wait $server || true
+rm -r /var/lib/holdfast/accounts /var/lib/holdfast/holdfast.sqlite*
+adopt
+find /var/lib/holdfast ! -user holdfast
+start_server
+holdfast agent run
 step done

@@ -17,10 +17,17 @@ type SimulateOptions = OptionValues<typeof retentionSimulateSpec.options>;
 const HOST = "host";
 const WIDEST_PICTURE = 110;
 
+const MOST_BACKUPS = 50_000;
+
 export async function run({ context, options }: Invocation<typeof retentionSimulateSpec.options>): Promise<number> {
   const { output } = context;
   const startMs = Math.floor(Date.now() / DAY_MS) * DAY_MS;
   const everyMs = options.every * 3_600_000;
+  if ((options.days * 24) / options.every > MOST_BACKUPS) {
+    throw new UsageError(`more than ${MOST_BACKUPS} backups take too long to play through`, {
+      hint: "name fewer --days, or more hours with --every",
+    });
+  }
   if (options.days < 1) throw new UsageError("there is nothing to see in less than a day");
   const host = {
     name: HOST,

@@ -3,7 +3,7 @@ import { adoptRepository } from "../../fleet/adopt.ts";
 import { dataFile } from "../../fleet/data-folder.ts";
 import { openDatabase } from "../../fleet/database/open.ts";
 import { makeFolder } from "../../fleet/write-file.ts";
-import { lockDataFolder } from "../../server/data-folder-lock.ts";
+import { becomeOwnerOf, lockDataFolder, refuseServedRepository } from "../../server/data-folder-lock.ts";
 import type { Invocation } from "../command-spec.ts";
 import { readUnlock, repositoryOptions } from "../open-repository.ts";
 import { dataFolderOf } from "../data-option.ts";
@@ -15,11 +15,13 @@ export async function run({ context, args, options }: Invocation<typeof serverAd
   const given = only(args, "repository");
   const storageUrl = /^[a-z0-9]+:/i.test(given) ? given : path.resolve(given);
   const dataFolder = path.resolve(dataFolderOf(options));
+  const unlock = await readUnlock(context, { ...repositoryOptions(context), repo: storageUrl }, false);
   makeFolder(dataFolder);
+  becomeOwnerOf(dataFolder);
+  refuseServedRepository(storageUrl);
   const lock = lockDataFolder(dataFolder);
   const { database } = openDatabase(dataFile.database(dataFolder), Date.now());
   try {
-    const unlock = await readUnlock(context, { ...repositoryOptions(context), repo: storageUrl }, false);
     const adoption = await adoptRepository(
       database,
       dataFolder,
