@@ -45,7 +45,7 @@ export interface BackupOptions {
   readonly onProblem: (problem: SourceProblem) => void;
   /** Told of each entry as it is saved, for `--verbose`. */
   readonly onEntry?: ((path: RawPath, change: EntryChange, stat: FileStat) => void) | undefined;
-  /** Updated as the run goes on; for progress lines. */
+  /** Updated as the run goes on; for progress lines. New for each run: what it counts is what the snapshot says. */
   readonly progress?: BackupProgress | undefined;
   readonly signal?: AbortSignal | undefined;
 }
@@ -137,8 +137,6 @@ const NO_IDS = new Uint8Array(0);
 export async function backup(options: BackupOptions): Promise<BackupResult> {
   const { source, destination, known, log, signal } = options;
   const progress = options.progress ?? createBackupProgress();
-  // It may tell of several runs in a row, of which this is one.
-  const before = { ...progress };
   const counts = { files: noChanges(), directories: noChanges(), others: noChanges() };
   const added = { dataBlobs: 0, treeBlobs: 0, bytes: 0 };
   const { keys, blobs } = destination;
@@ -410,11 +408,7 @@ export async function backup(options: BackupOptions): Promise<BackupResult> {
     const root = decodeTop(trees.finish());
     treeFrames.flush();
     throwIfStopped();
-    const files = progress.files - before.files;
-    const directories = progress.directories - before.directories;
-    const others = progress.others - before.others;
-    const sizeBytes = progress.bytes - before.bytes;
-    const problems = progress.problems - before.problems;
+    const { files, directories, others, bytes: sizeBytes, problems } = progress;
     const committed = await destination.commit({
       host: options.snapshot.host,
       group: options.snapshot.group,

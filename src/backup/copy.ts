@@ -4,7 +4,7 @@ import type { Compression } from "../repository/frame-writer.ts";
 import type { Repository } from "../repository/repository.ts";
 import { openSnapshots, type Snapshot } from "../repository/snapshots.ts";
 import type { ReportProblem } from "../source/source.ts";
-import type { BackupProgress, BackupResult } from "./backup.ts";
+import { createBackupProgress, type BackupProgress, type BackupResult } from "./backup.ts";
 import { backupToRepository } from "./backup-to-repository.ts";
 import { openSnapshotSource } from "./snapshot-source.ts";
 
@@ -26,7 +26,8 @@ export interface CopyOptions {
   /** Told before each; `isThere` where it need not be copied. */
   readonly onSnapshot?: ((snapshot: Snapshot, isThere: boolean) => void) | undefined;
   readonly onCopied?: ((snapshot: Snapshot, result: BackupResult) => void) | undefined;
-  readonly progress?: BackupProgress | undefined;
+  /** Told what each goes on in. */
+  readonly onProgress?: ((progress: BackupProgress) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -39,10 +40,16 @@ export async function copySnapshots(options: CopyOptions): Promise<void> {
     options.onSnapshot?.(snapshot, isThere);
     if (isThere) continue;
     const { sealed, record } = snapshot;
+    const progress = createBackupProgress();
+    options.onProgress?.(progress);
     const onProblem: ReportProblem = (problem) => options.onProblem(snapshot, problem);
+    const onLost: ReportProblem = (problem) => {
+      progress.problems++;
+      onProblem(problem);
+    };
     const result = await backupToRepository({
       repository: to,
-      source: openSnapshotSource({ reader, top: sealed.root, onProblem }),
+      source: openSnapshotSource({ reader, top: sealed.root, onProblem: onLost }),
       paths: sealed.paths,
       host: record.open.host,
       tags: sealed.tags,
@@ -54,7 +61,7 @@ export async function copySnapshots(options: CopyOptions): Promise<void> {
       startedMs: snapshot.timeMs,
       cacheDirectory: options.cacheDirectory && `${options.cacheDirectory}/copies-of-${from.config.id.toString("hex")}`,
       onProblem,
-      progress: options.progress,
+      progress,
       signal: options.signal,
     });
     options.onCopied?.(snapshot, result);

@@ -5,6 +5,7 @@ import { openFrameReader } from "../repository/frame-reader.ts";
 import type { Repository } from "../repository/repository.ts";
 import type { Snapshot } from "../repository/snapshots.ts";
 import { createTreeChecker } from "../repository/tree-checker.ts";
+import { createBackupProgress } from "./backup.ts";
 import { backupToRepository } from "./backup-to-repository.ts";
 import { openSnapshotSource } from "./snapshot-source.ts";
 
@@ -44,10 +45,15 @@ export async function* repairSnapshots(options: SnapshotRepairOptions): AsyncGen
     const onProblem: Parameters<typeof openSnapshotSource>[0]["onProblem"] = ({ path, error }) => {
       lost.push(`/${displayPath(path)}: ${messageOf(error)}`);
     };
+    const progress = createBackupProgress();
+    const onLost: typeof onProblem = (problem) => {
+      progress.problems++;
+      onProblem(problem);
+    };
     const { sealed, record } = snapshot;
     const result = await backupToRepository({
       repository,
-      source: openSnapshotSource({ reader, top: sealed.root, onProblem }),
+      source: openSnapshotSource({ reader, top: sealed.root, onProblem: onLost }),
       paths: sealed.paths,
       host: record.open.host,
       tags: [...new Set([...sealed.tags, REPAIRED_TAG])],
@@ -60,6 +66,7 @@ export async function* repairSnapshots(options: SnapshotRepairOptions): AsyncGen
       force: true,
       cacheDirectory: undefined,
       onProblem,
+      progress,
       signal: options.signal,
     });
     yield { snapshot, lost: lost.length > 0 ? lost : problems, newId: result.snapshotId };

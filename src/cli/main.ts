@@ -56,7 +56,7 @@ async function runCommand({ entry, settings, args, options }: ParsedCommand): Pr
         if (entry.spec.printsOnly === true) void exit(READER_GONE);
       },
     },
-    createLiveLines(process.stdout, !settings.json && !settings.quiet),
+    createLiveLines(process.stdout, !settings.json && !settings.quiet && process.env.TERM !== "dumb"),
   );
   const signal = listenForInterrupts({
     onFirst: (name) => announceInterrupt(output, name),

@@ -70,6 +70,16 @@ test("an option that is not given comes from its variable, and else is what the 
 
 for (const [name, argv, expected] of [
   ["an unknown option, with the one that was meant", ["work", "--exclud", "x"], /unknown option '--exclud'.*--exclude/],
+  [
+    "a command that only restic has, with what to do",
+    ["mount", "/mnt"],
+    /unknown command 'mount'.*restore SNAPSHOT:PATH/,
+  ],
+  [
+    "an option that only restic has, with what to do",
+    ["work", "--no-lock"],
+    /unknown option '--no-lock'.*leave it away/,
+  ],
   ["an unknown command, with the one that was meant", ["wrok"], /unknown command 'wrok'.*work/],
   ["an unknown command of a group", ["key", "ad"], /unknown command 'ad'.*add/],
   [

@@ -9,6 +9,7 @@ import {
   type OptionValues,
 } from "./command-spec.ts";
 import { globalOptions } from "./global-options.ts";
+import { insteadOf } from "./restic-words.ts";
 
 /** A command, and where its code is when it is wanted. */
 export interface CommandEntry {
@@ -57,7 +58,9 @@ export function parseArguments(argv: readonly string[], options: ProgramOptions)
     if (error.exitCode === 0 || error.code === "commander.help") return error.exitCode;
     const [message, ...suggestion] = error.message.replace(/^error: /, "").split("\n");
     throw new UsageError(message, {
-      hint: suggestion.join(" ").replace(/[()]/g, "") || `see "holdfast ${commandIn(argv, options)}--help"`,
+      hint:
+        insteadOf(message) ??
+        (suggestion.join(" ").replace(/[()]/g, "") || `see "holdfast ${commandIn(argv, options)}--help"`),
     });
   }
   return parsed;

@@ -7,6 +7,7 @@ import {
   readFileSync,
   renameSync,
   rmSync,
+  statSync,
   symlinkSync,
   writeFileSync,
 } from "node:fs";
@@ -426,4 +427,37 @@ test("a snapshot whose record is damaged holds up a prune, until it is forgotten
   assert.match(forgotten.stdout, /removed 1 snapshot/);
   await at.ok(["prune"]);
   await at.ok(["check"]);
+});
+
+test("a copy that lacks something ends with 1, and its snapshot says that it is not whole; the others are", async (t) => {
+  const at = workplace(t);
+  const other = path.join(at.folder, "other");
+  await at.ok(["init"]);
+  await at.ok(["-r", other, "init"]);
+  await at.ok(["backup", path.join(at.source, "sub")]);
+  writeFileSync(path.join(at.source, "random"), randomBytes(3_000_000));
+  const packs = (): string[] =>
+    readdirSync(path.join(at.repository, "packs"), { recursive: true, encoding: "utf8" }).filter((name) =>
+      statSync(path.join(at.repository, "packs", name)).isFile(),
+    );
+  const before = new Set(packs());
+  await at.ok(["backup", path.join(at.source, "random")]);
+  writeFileSync(path.join(at.source, "random"), "small");
+  const damaged = packs().find((name) => !before.has(name))!;
+  await at.ok(["backup", path.join(at.source, "random"), "--force", "--time", "2030-01-01"]);
+  const file = path.join(at.repository, "packs", damaged);
+  const bytes = readFileSync(file);
+  bytes[100_000] ^= 1;
+  chmodSync(file, 0o600);
+  writeFileSync(file, bytes);
+  const copied = await at.run(["-r", other, "copy", "--from-repo", at.repository], {
+    env: { HOLDFAST_FROM_PASSWORD: PASSWORD },
+  });
+  assert.equal(copied.status, 1);
+  assert.match(copied.stderr, /random/);
+  const [snapshots] = await at.json(["-r", other, "snapshots"]);
+  assert.deepEqual(
+    snapshots.map((one: { complete: boolean }) => one.complete),
+    [true, false, true],
+  );
 });

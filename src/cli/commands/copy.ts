@@ -1,4 +1,4 @@
-import { createBackupProgress } from "../../backup/backup.ts";
+import type { BackupProgress } from "../../backup/backup.ts";
 import { copySnapshots } from "../../backup/copy.ts";
 import { UsageError } from "../../errors.ts";
 import { displayPath } from "../../platform/raw-path.ts";
@@ -35,14 +35,19 @@ export async function run({ context, args, options }: Invocation<typeof copySpec
   if (from.config.id.equals(to.config.id)) throw new UsageError("source and destination are the same repository");
   const { snapshots, damaged } = await chooseSnapshots(from, args, filterOf(options), output);
 
-  const progress = createBackupProgress();
+  const runs: BackupProgress[] = [];
+  const sum = (of: (run: BackupProgress) => number) => runs.reduce((total, run) => total + of(run), 0);
+  const problems = () => sum((run) => run.problems);
   let copied = 0;
-  const shown = startProgress(output, () => ({
-    filesDone: progress.files,
-    bytesDone: progress.bytes,
-    errors: progress.problems,
-    current: progress.current === "" ? [] : [`/${displayPath(progress.current)}`],
-  }));
+  const shown = startProgress(output, () => {
+    const current = runs.at(-1)?.current ?? "";
+    return {
+      filesDone: sum(({ files }) => files),
+      bytesDone: sum(({ bytes }) => bytes),
+      errors: problems(),
+      current: current === "" ? [] : [`/${displayPath(current)}`],
+    };
+  });
   try {
     await copySnapshots({
       from,
@@ -67,15 +72,14 @@ export async function run({ context, args, options }: Invocation<typeof copySpec
           });
         }
       },
-      progress,
+      onProgress: (progress) => runs.push(progress),
       signal,
     });
   } finally {
     shown.stop();
   }
-  if (output.json)
-    output.jsonLine({ message_type: "summary", copied_snapshots: copied, error_count: progress.problems });
-  return damaged + progress.problems > 0 ? 1 : 0;
+  if (output.json) output.jsonLine({ message_type: "summary", copied_snapshots: copied, error_count: problems() });
+  return damaged + problems() > 0 ? 1 : 0;
 }
 
 function describe({ id, sealed, record, timeMs }: Snapshot): string {

@@ -49,3 +49,9 @@ test("shows nothing where there is no terminal", () => {
   createLiveLines({ ...terminal, isTTY: false } as NodeJS.WriteStream, true).show(["10%"]);
   assert.equal(text(), "");
 });
+
+test("takes a terminal that does not know its width for one of the usual width", () => {
+  const { terminal, text } = fakeTerminal(0);
+  createLiveLines(terminal, true).show(["x".repeat(100)]);
+  assert.deepEqual(screen(text()), [`${"x".repeat(78)}…`]);
+});

@@ -8,6 +8,9 @@ export interface LiveLines {
   around(print: () => void): void;
 }
 
+// A terminal on a serial line does not know how wide it is.
+const USUAL_COLUMNS = 80;
+
 /** Where there is no terminal nothing is ever shown. */
 export function createLiveLines(terminal: NodeJS.WriteStream, enabled: boolean): LiveLines {
   let shown: readonly string[] = [];
@@ -17,7 +20,7 @@ export function createLiveLines(terminal: NodeJS.WriteStream, enabled: boolean):
   }
 
   function draw(lines: readonly string[]): string {
-    return lines.map((line) => truncate(line, terminal.columns - 1)).join("\n");
+    return lines.map((line) => truncate(line, (terminal.columns || USUAL_COLUMNS) - 1)).join("\n");
   }
 
   if (!enabled || !terminal.isTTY) return { show: () => undefined, around: (print) => print() };
