@@ -10,6 +10,7 @@ import {
   type Hole,
   type TreeEntry,
 } from "../format/tree.ts";
+import { boundHeap } from "../platform/bound-heap.ts";
 import type { FileStat } from "../platform/file-stat.ts";
 import type { RawPath } from "../platform/raw-path.ts";
 import { type Compression, createFrameWriter } from "../repository/frame-writer.ts";
@@ -104,6 +105,8 @@ export interface BackupResult {
   readonly problems: number;
 }
 
+/** Of so many, memory is worth more than a little time. */
+const MANY_ENTRIES = 150_000;
 /** Entries that wait for those before them; beyond this the walk stands still. */
 const QUEUE_ENTRIES = 1024;
 /** Times younger than this, as seen by the walk, could be had again by a later change. */
@@ -156,6 +159,7 @@ export async function backup(options: BackupOptions): Promise<BackupResult> {
   const trees = createTreeAssembler(storeTree);
   const queue: QueuedEntry[] = [];
   let queueHead = 0;
+  let listedEntries = 0;
 
   function report(path: RawPath, during: string, error: unknown): void {
     progress.problems++;
@@ -397,6 +401,8 @@ export async function backup(options: BackupOptions): Promise<BackupResult> {
       throwIfStopped();
       const listedMs = Date.now();
       for (const entry of batch) enqueue(entry, listedMs);
+      listedEntries += batch.length;
+      if (listedEntries > MANY_ENTRIES) boundHeap();
       await reader.ready();
       await destination.ready();
       await drainTo(QUEUE_ENTRIES);
