@@ -1,9 +1,11 @@
 import assert from "node:assert/strict";
+import { Readable, Writable } from "node:stream";
 import { test } from "node:test";
 import { ConnectionError, DamagedError, HoldfastError, ObjectMissingError, RefusedError } from "../errors.ts";
 import { openConnection } from "./connection.ts";
 import { decodeFailure, encodeFailure, errorOf, failureOf } from "./failure.ts";
 import { commonVersion } from "./hello.ts";
+import { encodeMessage, type Message, PREFACE } from "./message.ts";
 import { answerRequests, createRequester, type IncomingRequest } from "./requests.ts";
 import { channelPair } from "./testing/channel-pair.ts";
 import { createTokenBucket } from "./token-bucket.ts";
@@ -49,6 +51,34 @@ test("answers many requests at once, each with its own stream, in any order", as
   );
   agent.close();
 });
+
+const floods: [string, (id: number) => Message][] = [
+  ["signs of life", () => ({ kind: "ping" })],
+  ["requests that fail", (id) => ({ kind: "request", id, method: 99, hasContent: false, body })],
+];
+for (const [what, messageOf] of floods) {
+  test(`reads no further from one who sends ${what} and takes no answer`, async () => {
+    let chunks = 0;
+    let id = 1;
+    async function* endless(): AsyncGenerator<Buffer> {
+      yield PREFACE;
+      for (; ; chunks++) {
+        const messages = Array.from({ length: 50 }, () => encodeMessage(messageOf(id++)));
+        yield Buffer.concat(messages.flat());
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+    }
+    const output = new Writable({ write: () => undefined });
+    const input = Readable.from(endless(), { objectMode: false });
+    const connection = openConnection({ input, output, destroy: () => [input, output].map((end) => end.destroy()) });
+    const served = answerRequests(connection, connection.messages(), () => Promise.reject(new RefusedError("no")));
+    for (let turn = 0; turn < 5000; turn++) await new Promise((resolve) => setImmediate(resolve));
+    assert.ok(chunks < 1000, `${chunks} chunks were taken`);
+    connection.close();
+    input.destroy();
+    await served.catch(() => undefined);
+  });
+}
 
 test("sends no more of an upload than the server takes", async () => {
   let taken = 0;

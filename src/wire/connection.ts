@@ -93,7 +93,7 @@ export function openConnection(channel: ByteChannel, options: ConnectionOptions 
     traffic.sentBytes += bytes.length;
     const hasRoom = output.write(bytes, () => {
       writesUnderWay--;
-      if (writesUnderWay === 0) wake();
+      if (writesUnderWay === 0 || writesUnderWay === MOST_WRITES) wake();
     });
     if (!hasRoom) blockedSinceMs ??= performance.now();
   }
@@ -148,6 +148,9 @@ export function openConnection(channel: ByteChannel, options: ConnectionOptions 
           return;
         } else if (message.kind !== "pong") yield message;
       }
+      // Who asks on and on and takes no answer would have all of them held here. No side that reads comes near these
+      // bounds, so two of them never wait for each other.
+      while (!over && (writesUnderWay > MOST_WRITES || output.writableLength > MOST_UNSENT_BYTES)) await changed();
     }
     lost(new Error(decoder.atBoundary() ? "the other side hung up" : "it ended within a message"));
     if (failure !== undefined) throw failure;
@@ -209,5 +212,7 @@ export function openConnection(channel: ByteChannel, options: ConnectionOptions 
   };
 }
 
+const MOST_WRITES = 10_000;
+const MOST_UNSENT_BYTES = 16 * 1024 * 1024;
 const GOODBYE_MS = 5000;
 const LAST_WORDS_MS = 2000;
