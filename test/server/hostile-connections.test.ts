@@ -12,7 +12,7 @@ import { memoryStorage } from "../../src/storage/memory.ts";
 import { type ByteChannel, type Connection, openConnection } from "../../src/wire/connection.ts";
 import { encodeHello, VERSION } from "../../src/wire/hello.ts";
 import { encodeMessage, INITIAL_CREDIT_BYTES, type Message, PREFACE } from "../../src/wire/message.ts";
-import { encodeGetRequest, encodePutRequest, METHODS } from "../../src/wire/storage-calls.ts";
+import { encodeGetRequest, encodeNameRequest, encodePutRequest, METHODS } from "../../src/wire/storage-calls.ts";
 import { type Cleanup, atEnd } from "../support/at-end.ts";
 import { usedMemoryBytes } from "../support/heap.ts";
 import { temporaryFolder } from "../support/temporary-folder.ts";
@@ -85,6 +85,32 @@ const breaches: [string, (connection: Connection) => void, RegExp][] = [
   ["a request that is cut", (c) => c.send(request(1, METHODS.get, Buffer.from([200]))), /malformed/],
   ["a request number twice", (c) => [5, 5].forEach((id) => c.send(request(id, 1, Buffer.from([0, 0])))), /used twice/],
   ["content before its request", (c) => c.send({ kind: "data", id: 7, bytes: pieces }), /before its request/],
+  ["an end before its request", (c) => c.send({ kind: "end", id: 7 }), /before its request/],
+  [
+    "a request number below the last",
+    (c) => [5, 4].forEach((id) => c.send(request(id, 99, EMPTY))),
+    /unknown|used twice/,
+  ],
+  ["request number 0", (c) => c.send(request(0, 1, EMPTY)), /used twice/],
+  ["content that was not announced", (c) => unannounced(c), /more content than was granted|malformed|over/],
+  ["content behind its end", (c) => behindItsEnd(c), /(more|less) content|content for a request that is over/],
+  ["a failure", (c) => c.send({ kind: "failure", id: 1, failure: NOTHING }), /agent that sends failure/],
+  ["more requests at once than are allowed", manyPuts, /more than 64 requests at once/],
+  ["a list of 2^40 hashes", (c) => c.send(request(1, METHODS.list, Buffer.from("00808080808020", "hex"))), /malformed/],
+  ["a name of 4 GiB", (c) => c.send(request(1, METHODS.stat, Buffer.from("ffffffff0f", "hex"))), /malformed/],
+  [
+    "a name that is no UTF-8",
+    (c) => c.send(request(1, METHODS.stat, Buffer.from("02fffe", "hex"))),
+    /malformed|not an object name/,
+  ],
+  [
+    "a name that leads elsewhere",
+    (c) => c.send(request(1, METHODS.stat, named("packs/../../etc/passwd"))),
+    /not an object name/,
+  ],
+  ["a range beyond all numbers", (c) => c.send(request(1, METHODS.get, farRange())), /config is too short/],
+  ["an offset into what it never sent", (c) => c.send(putFrom(9)), /are not here|is held/],
+  ["an offset behind the end", (c) => c.send(putFrom(11)), /malformed|behind/],
   ["a second hello", (c) => c.send({ kind: "hello", json: Buffer.from("{}") }), /middle of a connection/],
   [
     "an answer",
@@ -92,6 +118,37 @@ const breaches: [string, (connection: Connection) => void, RegExp][] = [
     /agent that sends answer|malformed/,
   ],
 ];
+
+const EMPTY = Buffer.alloc(0);
+const NOTHING = { code: "", message: "", hint: "" };
+
+const named = (name: string): Buffer => encodeNameRequest(name);
+
+function farRange(): Buffer {
+  // The name, "a range follows", offset and length of 2^53 - 1 each.
+  const largest = Buffer.from("ffffffffffffff0f", "hex");
+  return Buffer.concat([named("config"), Buffer.from([1]), largest, largest]);
+}
+
+function putFrom(offset: number): Message {
+  const body = encodePutRequest({ name: PACK, sizeBytes: 10, offset });
+  return { kind: "request", id: 1, method: METHODS.put, hasContent: true, body };
+}
+
+function unannounced(connection: Connection): void {
+  connection.send(request(1, METHODS.stat, named("config")));
+  connection.send({ kind: "data", id: 1, bytes: pieces });
+}
+
+function behindItsEnd(connection: Connection): void {
+  connection.send(put(pieces.length));
+  connection.send({ kind: "end", id: 1 });
+  connection.send({ kind: "data", id: 1, bytes: pieces });
+}
+
+function manyPuts(connection: Connection): void {
+  for (let id = 1; id <= 65; id++) connection.send({ ...put(MEBIBYTE), id } as Message);
+}
 
 function request(id: number, method: number, body: Buffer): Message {
   return { kind: "request", id, method, hasContent: false, body };
