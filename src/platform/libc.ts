@@ -22,6 +22,11 @@ interface ForeignFunctions {
 const foreign = lazy(() => createRequire(import.meta.url)("koffi") as ForeignFunctions);
 const library = lazy(() => foreign().load(null));
 
+/** Loads what the first call would load: for threads, which must have loaded their native code before they may be ended. */
+export function loadForeignFunctions(): void {
+  library();
+}
+
 /** The value of `make()`, made when first asked for. */
 export function lazy<T>(make: () => T): () => T {
   let made: T | undefined;
