@@ -135,7 +135,7 @@ function progressState(progress: BackupProgress, total: ExpectedTotal | undefine
 }
 
 function sayEntry(output: Output, path: RawPath, change: EntryChange, stat: FileStat): void {
-  const item = `/${displayPath(path)}${stat.type === "directory" ? "/" : ""}`;
+  const item = `/${displayPath(path)}${stat.type === "directory" && path !== "" ? "/" : ""}`;
   const action = { new: "new", changed: "modified", unmodified: "unchanged" }[change];
   const size = stat.type === "file" ? stat.sizeBytes : 0;
   if (output.json) output.jsonLine({ message_type: "verbose_status", action, item, data_size: size });
