@@ -36,8 +36,8 @@ export async function run({ context, args, options }: Invocation<typeof copySpec
   const { snapshots, damaged } = await chooseSnapshots(from, args, filterOf(options), output);
 
   const runs: BackupProgress[] = [];
-  const sum = (of: (run: BackupProgress) => number) => runs.reduce((total, run) => total + of(run), 0);
-  const problems = () => sum((run) => run.problems);
+  const sum = (of: (one: BackupProgress) => number) => runs.reduce((total, one) => total + of(one), 0);
+  const problems = () => sum((one) => one.problems);
   let copied = 0;
   const shown = startProgress(output, () => {
     const current = runs.at(-1)?.current ?? "";
