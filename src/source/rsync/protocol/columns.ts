@@ -21,6 +21,8 @@ export class Column implements SegmentOwner {
   readonly #places = new Map<number, number>();
   /** The same of those that came back, and have not been changed since. */
   readonly #unchanged = new Map<number, number>();
+  /** Memory of one that was put away unchanged, for the next that comes back. */
+  #spare: NumberArray | undefined;
 
   constructor(kind: "u16" | "u32" | "f64", pool?: SegmentPool) {
     this.#pool = pool;
@@ -48,8 +50,11 @@ export class Column implements SegmentOwner {
     const segment = this.#segments[number];
     if (segment === undefined) return;
     this.#segments[number] = undefined;
-    this.#places.set(number, this.#unchanged.get(number) ?? file.append(bytesOf(segment)));
+    const place = this.#unchanged.get(number);
     this.#unchanged.delete(number);
+    this.#places.set(number, place ?? file.append(bytesOf(segment)));
+    // What was just given to the file may be held by it.
+    if (place !== undefined) this.#spare = segment;
   }
 
   #start(number: number): NumberArray {
@@ -62,7 +67,8 @@ export class Column implements SegmentOwner {
   #bringBack(number: number): NumberArray | undefined {
     const place = this.#places.get(number);
     if (place === undefined) return undefined;
-    const segment = this.#make();
+    const segment = this.#spare ?? this.#make();
+    this.#spare = undefined;
     this.#pool?.readAgain(place, bytesOf(segment));
     this.#places.delete(number);
     this.#unchanged.set(number, place);
