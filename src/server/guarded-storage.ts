@@ -64,6 +64,7 @@ export const MAXIMUM_PUT_BYTES: Readonly<Partial<Record<string, number>>> = {
 /** What `readDirectory` reads of a pack's end at first. */
 const PACK_END_BYTES = 64 * 1024;
 const READS_AT_ONCE = 8;
+const STATS_AT_ONCE = 16;
 const MAXIMUM_NOTES = 16;
 
 /** What all sessions of an account share. */
@@ -109,6 +110,23 @@ export function createAccountGuard(account: Account): AccountGuard {
       }
     },
   };
+}
+
+/** By id. */
+type Owned = Pick<ReadonlySet<string>, "has" | "keys">;
+
+/** Those that are there. */
+async function statAll(storage: Storage, names: readonly string[]): Promise<StoredObject[]> {
+  const found: StoredObject[] = [];
+  const remaining = names.values();
+  async function statSome(): Promise<void> {
+    for (const name of remaining) {
+      const object = await storage.stat(name);
+      if (object !== undefined) found.push(object);
+    }
+  }
+  await Promise.all(Array.from({ length: STATS_AT_ONCE }, statSome));
+  return found;
 }
 
 /** Undefined where pruning has just done with it. */
@@ -169,7 +187,14 @@ export function guardedStorage(guard: AccountGuard, host: AdmittedHost, session:
     }
   }
 
-  async function listCatalogued(prefix: string, own: { has(id: string): boolean }): Promise<StoredObject[]> {
+  async function listCatalogued(prefix: string, own: Owned): Promise<StoredObject[]> {
+    // To look at each of a host's own files costs a part of what it costs to look at those of all hosts.
+    if (storage.fileOf !== undefined) {
+      return statAll(
+        storage,
+        [...own.keys()].map((id) => (prefix === PREFIXES.pack ? packObjectName(id) : prefix + id)),
+      );
+    }
     return [...(await listings.list(prefix)).values()].filter(({ name }) => {
       const id = parseObjectName(name)?.id;
       return id !== undefined && own.has(id);
@@ -352,9 +377,10 @@ export function guardedStorage(guard: AccountGuard, host: AdmittedHost, session:
   }
 
   async function requireFrames(frames: Uint8Array, doomed: ReadonlySet<string>): Promise<void> {
-    const present = await listings.list(PREFIXES.pack);
+    const own = await catalogue.packsOf(host.name);
+    const present = new Set((await listCatalogued(PREFIXES.pack, own)).map(({ name }) => name));
     const ranges = createFrameRanges();
-    for (const pack of (await catalogue.packsOf(host.name)).values()) {
+    for (const pack of own.values()) {
       if (!doomed.has(pack.id) && present.has(packObjectName(pack.id))) ranges.add(pack.frames);
     }
     const missingFrames = ranges.missing(frames, "its frame set");
