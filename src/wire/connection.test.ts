@@ -82,17 +82,20 @@ for (const [what, messageOf] of floods) {
 
 test("sends no more of an upload than the server takes", async () => {
   let taken = 0;
-  let goOn = (): void => undefined;
+  const asked = Promise.withResolvers<void>();
+  const mayTake = Promise.withResolvers<void>();
   const { requester, agent } = pair(async (request) => {
-    await new Promise<void>((resolve) => (goOn = resolve));
+    asked.resolve();
+    await mayTake.promise;
     for await (const bytes of request.upload()) taken += bytes.length;
     request.answer(body);
   });
   const size = 40 * 1024 * 1024;
   const call = requester.call({ method: 1, body, upload: [Buffer.alloc(size)] });
+  await asked.promise;
   await new Promise((resolve) => setTimeout(resolve, 100));
   assert.ok(agent.traffic.sentBytes < 5 * 1024 * 1024, `${agent.traffic.sentBytes} bytes`);
-  goOn();
+  mayTake.resolve();
   await call;
   assert.equal(taken, size);
   agent.close();
