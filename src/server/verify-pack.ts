@@ -12,6 +12,18 @@ export function holdsAllKeys({ privateKey, writerSecret }: KeyRing): boolean {
   return privateKey !== undefined && writerSecret !== undefined;
 }
 
+/** The same ring with each of its secrets as `map` gives it. */
+export function mapKeyRing(ring: KeyRing, map: (secret: Buffer) => Buffer): KeyRing {
+  const { repositoryId, publicKey, indexKey, writerSecret, privateKey } = ring;
+  return {
+    repositoryId: map(repositoryId),
+    publicKey: map(publicKey),
+    indexKey: map(indexKey),
+    writerSecret: writerSecret && map(writerSecret),
+    privateKey: privateKey && map(privateKey),
+  };
+}
+
 /**
  * A verifier with this ring, which must open frames and name blobs: a full one. Throws `UsageError` for others. It takes a
  * second for some 200 MiB: see verify-pool.ts.

@@ -6,6 +6,7 @@ import { asBuffer } from "../format/codec.ts";
 import { endWorker, startWorker } from "../platform/worker-threads.ts";
 import { errorOf } from "../wire/failure.ts";
 import type { PackToVerify } from "./host-directory.ts";
+import { mapKeyRing } from "./verify-pack.ts";
 import type { VerifyReply, VerifyTask } from "./verify-worker.ts";
 
 /** Threads in which packs of all hosts are verified, so that the one that serves connections has time for them. */
@@ -68,7 +69,7 @@ export function createVerifyPool(threads = Math.min(availableParallelism(), MAXI
 
   return {
     verifierOf(given) {
-      const ring = withOwnMemory(given);
+      const ring = mapKeyRing(given, copyOf);
       return ({ id, bytes: content }) =>
         new Promise((resolve, reject) => {
           const { worker, waiting } = chooseMember();
@@ -95,14 +96,4 @@ function copyOf(bytes: Uint8Array): Buffer<ArrayBuffer> {
   const copy = Buffer.allocUnsafeSlow(bytes.length);
   copy.set(bytes);
   return copy;
-}
-
-function withOwnMemory(ring: KeyRing): KeyRing {
-  return {
-    repositoryId: copyOf(ring.repositoryId),
-    publicKey: copyOf(ring.publicKey),
-    indexKey: copyOf(ring.indexKey),
-    writerSecret: ring.writerSecret && copyOf(ring.writerSecret),
-    privateKey: ring.privateKey && copyOf(ring.privateKey),
-  };
 }

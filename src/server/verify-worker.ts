@@ -5,7 +5,7 @@ import { HoldfastError } from "../errors.ts";
 import { asBuffer } from "../format/codec.ts";
 import { beginWorker } from "../platform/worker-threads.ts";
 import { type Failure, failureOf } from "../wire/failure.ts";
-import { createPackVerifier } from "./verify-pack.ts";
+import { createPackVerifier, mapKeyRing } from "./verify-pack.ts";
 
 export interface VerifyTask {
   readonly number: number;
@@ -34,22 +34,12 @@ port.on("message", (task: VerifyTask) => {
 
 function verify({ ring, id, bytes }: VerifyTask): Failure | undefined {
   try {
-    createPackVerifier(withBuffers(ring))({ id, bytes: asBuffer(bytes) });
+    // Between threads buffers become plain arrays of bytes.
+    createPackVerifier(mapKeyRing(ring, asBuffer))({ id, bytes: asBuffer(bytes) });
     return undefined;
   } catch (error) {
     // A fault of our own ends the thread, and tells all of itself.
     if (!(error instanceof HoldfastError)) throw error;
     return failureOf(error);
   }
-}
-
-/** Between threads buffers become plain arrays of bytes. */
-function withBuffers(ring: KeyRing): KeyRing {
-  return {
-    repositoryId: asBuffer(ring.repositoryId),
-    publicKey: asBuffer(ring.publicKey),
-    indexKey: asBuffer(ring.indexKey),
-    writerSecret: ring.writerSecret && asBuffer(ring.writerSecret),
-    privateKey: ring.privateKey && asBuffer(ring.privateKey),
-  };
 }

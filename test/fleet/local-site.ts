@@ -1,15 +1,11 @@
 /** A server as people run it, in a process of its own, with hosts of this machine that come to it through its socket. */
-import { spawn, type ChildProcess } from "node:child_process";
-import { once } from "node:events";
 import { mkdirSync, writeFileSync } from "node:fs";
 import path from "node:path";
-import { setTimeout as wait } from "node:timers/promises";
 import { readAgent, type Agent } from "../../src/agent/state.ts";
-import { atEnd, type Cleanup } from "../support/at-end.ts";
-import { checkoutFolder, holdfastOk } from "../support/holdfast.ts";
+import type { Cleanup } from "../support/at-end.ts";
+import { holdfastOk } from "../support/holdfast.ts";
 import { temporaryFolder } from "../support/temporary-folder.ts";
-
-const PROGRAM = path.join(checkoutFolder, "bin/holdfast");
+import { serverProcess } from "./server-process.ts";
 
 export interface LocalSite {
   readonly data: string;
@@ -27,39 +23,11 @@ export interface LocalSite {
 export async function localSite(t: Cleanup, data = path.join(temporaryFolder(t), "data")): Promise<LocalSite> {
   mkdirSync(data, { recursive: true });
   writeFileSync(path.join(data, "holdfast.toml"), "[maintenance]\nenabled = false\n");
-  const env = { HOLDFAST_DATA: data };
-  let daemon: ChildProcess | undefined;
-  let said = "";
-
-  async function start(): Promise<void> {
-    const from = said.length;
-    const started = spawn(PROGRAM, ["server", "--data", data], { stdio: ["ignore", "pipe", "pipe"] });
-    daemon = started;
-    for (const output of [started.stdout, started.stderr]) {
-      output.on("data", (chunk: Buffer) => {
-        said += chunk.toString();
-        if (process.env.HOLDFAST_TEST_LOG !== undefined) process.stderr.write(chunk);
-      });
-    }
-    while (!said.includes("The server runs", from)) {
-      if (started.exitCode !== null) throw new Error(`the server did not start: ${said.slice(from)}`);
-      await wait(10);
-    }
-  }
-
-  async function kill(signal: NodeJS.Signals): Promise<void> {
-    if (daemon === undefined || daemon.exitCode !== null || daemon.signalCode !== null) return;
-    const ended = once(daemon, "exit");
-    daemon.kill(signal);
-    await ended;
-  }
-
-  atEnd(t, () => kill("SIGTERM"));
+  const { log, start, kill, admin } = serverProcess(t, data);
   await start();
-  const admin = (...args: string[]): Promise<string> => holdfastOk(args, { env });
   return {
     data,
-    log: () => said,
+    log,
     start,
     kill,
     admin,

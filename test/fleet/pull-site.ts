@@ -1,7 +1,5 @@
 /** A server as people start it, and a host that has only rsync and sshd. */
 import assert from "node:assert/strict";
-import { spawn, type ChildProcess } from "node:child_process";
-import { once } from "node:events";
 import { mkdirSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { setTimeout as wait } from "node:timers/promises";
@@ -9,13 +7,13 @@ import type { LogLine, Run } from "../../src/fleet/runs.ts";
 import { apiPath, createApiClient, type ApiClient } from "../../src/server/api-client.ts";
 import type { PullInstallation } from "../../src/server/pulls/installation.ts";
 import type { PullTest } from "../../src/server/pulls/test-host.ts";
-import { atEnd, type Cleanup } from "../support/at-end.ts";
+import type { Cleanup } from "../support/at-end.ts";
 import { checkoutFolder, holdfast, holdfastOk } from "../support/holdfast.ts";
 import { startSshServer, type SshServer } from "../support/ssh-server.ts";
 import { temporaryFolder } from "../support/temporary-folder.ts";
+import { serverProcess } from "./server-process.ts";
 
 export const GATE = path.join(checkoutFolder, "bin/holdfast-gate");
-const PROGRAM = path.join(checkoutFolder, "bin/holdfast");
 
 export interface PullSite {
   readonly folder: string;
@@ -54,27 +52,7 @@ export async function pullSite(t: Cleanup): Promise<PullSite> {
   writeFileSync(config, "[maintenance]\nenabled = false\n[pulls]\nenabled = false\n");
   const api = createApiClient(path.join(data, "api.sock"));
   const env = { HOLDFAST_DATA: data };
-  let daemon: ChildProcess | undefined;
-
-  async function start(): Promise<void> {
-    daemon = spawn(PROGRAM, ["server", "--data", data, "--config", config], { stdio: ["ignore", "pipe", "pipe"] });
-    let said = "";
-    for (const stream of [daemon.stderr, daemon.stdout]) stream?.on("data", (chunk: Buffer) => (said += chunk));
-    for (let tries = 0; !said.includes("The server runs"); tries++) {
-      if (tries > 600 || daemon.exitCode !== null) throw new Error(`the server did not start: ${said}`);
-      await wait(50);
-    }
-  }
-
-  async function kill(signal: NodeJS.Signals): Promise<void> {
-    if (daemon === undefined || daemon.exitCode !== null || daemon.signalCode !== null) return;
-    const ended = once(daemon, "exit");
-    daemon.kill(signal);
-    await ended;
-  }
-
-  const admin = (...args: string[]): Promise<string> => holdfastOk(args, { env });
-  atEnd(t, () => kill("SIGTERM"));
+  const { start, kill, admin } = serverProcess(t, data, ["--config", config]);
   await start();
   return {
     folder,

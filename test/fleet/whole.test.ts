@@ -1,8 +1,6 @@
 /** The whole of it as people use it: a server, hosts that enrol and save over OpenSSH, and what the server does by itself. */
 import assert from "node:assert/strict";
-import { spawn, type ChildProcess } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { once } from "node:events";
 import { appendFileSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { test } from "node:test";
@@ -10,12 +8,13 @@ import { setTimeout as wait } from "node:timers/promises";
 import type { FleetStatus } from "../../src/fleet/health.ts";
 import type { Run } from "../../src/fleet/runs.ts";
 import type { MaintenanceRun } from "../../src/server/maintenance-jobs.ts";
-import { atEnd, type Cleanup } from "../support/at-end.ts";
+import type { Cleanup } from "../support/at-end.ts";
 import { checkoutFolder, holdfast, holdfastOk } from "../support/holdfast.ts";
 import { skipUnless } from "../support/requirements.ts";
 import { run, runOk } from "../support/run-command.ts";
 import { startSshServer, type SshServer } from "../support/ssh-server.ts";
 import { temporaryFolder } from "../support/temporary-folder.ts";
+import { serverProcess } from "./server-process.ts";
 
 const needsSsh = { skip: skipUnless({ commands: ["ssh", "sshd", "diff"] }) };
 const PROGRAM = path.join(checkoutFolder, "bin/holdfast");
@@ -37,32 +36,9 @@ async function site(t: Cleanup): Promise<Site> {
   const config = path.join(folder, "holdfast.toml");
   const authorizedKeys = path.join(path.dirname(ssh.identityFile), "authorized_keys");
   writeFileSync(config, `[ssh]\nauthorized_keys = "${authorizedKeys}"\n[maintenance]\nenabled = false\n`);
-  let daemon: ChildProcess | undefined;
-  const env = { HOLDFAST_DATA: data };
-
-  async function start(): Promise<void> {
-    daemon = spawn(PROGRAM, ["server", "--data", data, "--config", config], { stdio: ["ignore", "pipe", "pipe"] });
-    let said = "";
-    daemon.stderr?.on("data", (chunk: Buffer) => {
-      said += chunk.toString();
-      if (process.env.HOLDFAST_TEST_LOG !== undefined) process.stderr.write(chunk);
-    });
-    daemon.stdout?.on("data", (chunk: Buffer) => (said += chunk.toString()));
-    for (let tries = 0; !said.includes("The server runs"); tries++) {
-      if (tries > 300 || daemon.exitCode !== null) throw new Error(`the server did not start: ${said}`);
-      await wait(50);
-    }
-  }
-
-  async function kill(signal: NodeJS.Signals): Promise<void> {
-    if (daemon === undefined || daemon.exitCode !== null || daemon.signalCode !== null) return;
-    const ended = once(daemon, "exit");
-    daemon.kill(signal);
-    await ended;
-  }
-  atEnd(t, () => kill("SIGTERM"));
+  const { start, kill, admin } = serverProcess(t, data, ["--config", config]);
   await start();
-  return { folder, data, ssh, start, kill, admin: (...args) => holdfastOk(args, { env }) };
+  return { folder, data, ssh, start, kill, admin };
 }
 
 /** A host with files of its own and an agent folder, set up with a token. */
