@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { createHash, randomBytes } from "node:crypto";
-import { mkdtempSync, readdirSync } from "node:fs";
+import { mkdtempSync, readdirSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { test } from "node:test";
@@ -186,7 +186,6 @@ test("does not believe a cache that was tampered with, nor a server whose object
   t.after(() => remote.close());
   await assert.rejects(remote.get(wrong), /do not match its name/);
   await remote.get(hashName("index/", good));
-  const { writeFileSync, readdirSync } = await import("node:fs");
   const [file] = readdirSync(path.join(cacheFolder, "index"));
   writeFileSync(path.join(cacheFolder, "index", file), "an indeX");
   assert.equal(Buffer.from(await remote.get(hashName("index/", good))).toString(), "an index");
