@@ -1,10 +1,8 @@
 import { parentPort } from "node:worker_threads";
-import { loadForeignFunctions } from "../platform/libc.ts";
 import { beginWorker } from "../platform/worker-threads.ts";
 import { openLocalSource } from "../source/local/local-source.ts";
 import type { ScanOptions, ScanTotal } from "./scan.ts";
 
-loadForeignFunctions();
 const source = openLocalSource({ ...(beginWorker() as ScanOptions), onProblem: () => undefined });
 let files = 0;
 let bytes = 0;

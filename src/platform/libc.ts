@@ -22,9 +22,16 @@ interface ForeignFunctions {
 const foreign = lazy(() => createRequire(import.meta.url)("koffi") as ForeignFunctions);
 const library = lazy(() => foreign().load(null));
 
-/** Loads what the first call would load: for threads, which must have loaded their native code before they may be ended. */
-export function loadForeignFunctions(): void {
+/** All functions that the modules loaded so far may call. */
+const declared: (() => NativeFunction)[] = [];
+
+/**
+ * Binds all functions at once: for threads, which may only be ended once that is over. A thread that is terminated while
+ * the FFI library makes objects for it aborts the process; while it calls a bound function it may be.
+ */
+export function bindForeignFunctions(): void {
   library();
+  for (const bind of declared) isBound(bind);
 }
 
 /** The value of `make()`, made when first asked for. */
@@ -39,7 +46,9 @@ export function libcFunction(
   result: ScalarType,
   parameters: readonly ScalarType[],
 ): () => NativeFunction {
-  return lazy(() => library().func(name, result, parameters));
+  const bind = lazy(() => library().func(name, result, parameters));
+  declared.push(bind);
+  return bind;
 }
 
 /** Whether all these functions are there to be called: some are parts of Node that need not be. */

@@ -4,6 +4,7 @@
  */
 import { once } from "node:events";
 import { Worker, workerData, type WorkerOptions } from "node:worker_threads";
+import { bindForeignFunctions } from "./libc.ts";
 
 interface Handed {
   readonly data: unknown;
@@ -27,9 +28,10 @@ export function startWorker(module: URL, data: unknown, options: Omit<WorkerOpti
   return worker;
 }
 
-/** For a thread's module, once it has loaded: what it was started with. */
+/** For a thread's module, at its beginning: what the thread was started with. Binds the native code that it may call. */
 export function beginWorker(): unknown {
   const { data, loaded } = workerData as Handed;
+  bindForeignFunctions();
   Atomics.store(loaded, 0, 1);
   Atomics.notify(loaded, 0);
   return data;

@@ -1,7 +1,6 @@
 /** A worker thread of a backup: reads, cuts, hashes, compresses and seals. Started by ../worker-pool.ts. */
 import { parentPort } from "node:worker_threads";
 import { freeMemory } from "../../platform/free-memory.ts";
-import { loadForeignFunctions } from "../../platform/libc.ts";
 import { beginWorker } from "../../platform/worker-threads.ts";
 import { type ContentSaver, createContentSaver, type SavedContent } from "./content-saver.ts";
 import {
@@ -18,7 +17,6 @@ import { saveFile, saveSegment } from "./save-file.ts";
 
 const port = parentPort;
 if (port === null) throw new Error("this module is only good as a worker thread");
-loadForeignFunctions();
 beginWorker();
 
 // The first message says what all the others are about.

@@ -2,7 +2,6 @@
 import { parentPort } from "node:worker_threads";
 import { DamagedError, errnoOf, HoldfastError, messageOf } from "../../errors.ts";
 import { decodeEntry, type FileEntry } from "../../format/tree.ts";
-import { loadForeignFunctions } from "../../platform/libc.ts";
 import { closeFd, OPEN, openBeneath } from "../../platform/open.ts";
 import { statFd } from "../../platform/stat.ts";
 import type { Shortfall } from "../attributes.ts";
@@ -26,7 +25,6 @@ import { restoreRanges } from "./restore-ranges.ts";
 
 const port = parentPort;
 if (port === null) throw new Error("this module is only good as a worker thread");
-loadForeignFunctions();
 beginWorker();
 
 let setup: WorkerSetup;
