@@ -411,6 +411,8 @@ export async function backup(options: BackupOptions): Promise<BackupResult> {
     reader.dispatch();
     await drainTo(0);
     await pool.flush();
+    await source.finish?.();
+    throwIfStopped();
     const root = decodeTop(trees.finish());
     treeFrames.flush();
     throwIfStopped();

@@ -26,6 +26,7 @@ export function readAhead(source: Source, entries: number): Source {
   const filling = fill().catch(() => undefined);
 
   return {
+    ...source,
     async *entries() {
       taken = true;
       await filling;
@@ -35,9 +36,5 @@ export function readAhead(source: Source, entries: number): Source {
         yield result.value;
       }
     },
-    details: (entry) => source.details(entry),
-    content: (entry) => source.content(entry),
-    ...(source.owners !== undefined && { owners: source.owners }),
-    close: () => source.close(),
   };
 }

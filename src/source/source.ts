@@ -29,6 +29,12 @@ export interface Source {
   /** Names of owners where the files come from; without it, those of this machine are taken. "" where there is none. */
   readonly owners?: OwnerNames;
 
+  /**
+   * Called when all has been read, before a snapshot is made of it: waits for what the other side may still have to say.
+   * The last chance to report problems.
+   */
+  finish?(): Promise<void>;
+
   /** Releases descriptors and connections. */
   close(): Promise<void>;
 }

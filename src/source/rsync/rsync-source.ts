@@ -158,14 +158,26 @@ async function openSession(
   const session = new ReceiverSession({ channel, agreement, sums, received, role: "client" });
   said.session = session;
   session.start();
+  let goodbye: Promise<number | undefined> | undefined;
+  const sayGoodbye = (): Promise<number | undefined> => (goodbye ??= within(GOODBYE_MS, end(session, channel, remote)));
   return {
     ...listedSource({ received, order, session, onProblem, previous: options.previous, listedMs }),
     agreement,
     profile,
     traffic: () => ({ receivedBytes: channel.receivedBytes, sentBytes: channel.sentBytes, ...session.counts }),
-    close: () => {
+    async finish() {
+      const exitCode = await sayGoodbye();
+      const isPartial = exitCode === RSYNC_EXIT.partial || exitCode === RSYNC_EXIT.vanished;
+      if (!isPartial || said.anything) return;
+      onProblem({ path: "" as RawPath, during: "read", error: new Error(rsyncExitWords(exitCode)) });
+    },
+    async close() {
+      if (!session.hasOpenTransfers) await sayGoodbye();
       said.isOver = true;
-      return close(session, channel, remote);
+      session.close();
+      channel.close();
+      remote.kill();
+      await remote.exited;
     },
   };
 }
@@ -176,6 +188,8 @@ interface Heard {
   session: ReceiverSession | undefined;
   /** How many complaints were reported as problems. */
   complaints: number;
+  /** Whether there was any complaint, reported or kept. */
+  anything: boolean;
   /** Nobody listens any more. */
   isOver: boolean;
 }
@@ -185,9 +199,10 @@ interface Heard {
  * send is kept for the moment when that file is missed.
  */
 function hearComplaints(options: RsyncSourceOptions, remote: RemoteProcess, channel: Channel): Heard {
-  const heard: Heard = { session: undefined, complaints: 0, isOver: false };
+  const heard: Heard = { session: undefined, complaints: 0, anything: false, isOver: false };
   const complain = (line: string): void => {
     if (heard.isOver) return;
+    heard.anything = true;
     if (heard.session !== undefined && isAboutSending(line)) heard.session.complained(line.trim());
     else if (heard.complaints++ < MOST_COMPLAINTS) options.onProblem(problemFromComplaint(line));
   };
@@ -253,30 +268,26 @@ function nothingThere(options: RsyncSourceOptions): RsyncFailedError {
   });
 }
 
-async function close(session: ReceiverSession, channel: Channel, remote: RemoteProcess): Promise<void> {
-  const goodbye = async (): Promise<void> => {
-    if (session.hasOpenTransfers) return;
+/**
+ * Ends the session in good order. Resolves with rsync's exit status when all that it said has been heard; undefined where
+ * the connection breaks.
+ */
+async function end(session: ReceiverSession, channel: Channel, remote: RemoteProcess): Promise<number | undefined> {
+  try {
     await session.finish();
     await session.sayGoodbye();
     await channel.end();
-    await remote.exited;
-  };
-  await within(
-    GOODBYE_MS,
-    goodbye().catch(() => undefined),
-    undefined,
-  );
-  session.close();
-  channel.close();
-  remote.kill();
-  await remote.exited;
+  } catch {
+    return undefined;
+  }
+  return remote.exited;
 }
 
-/** What a promise gives, or `otherwise` where it takes longer. */
-async function within<T>(ms: number, promise: Promise<T>, otherwise: T): Promise<T> {
+/** What a promise gives; undefined where it takes longer. */
+async function within<T>(ms: number, promise: Promise<T>): Promise<T | undefined> {
   let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<T>((resolve) => {
-    timer = setTimeout(() => resolve(otherwise), ms);
+  const late = new Promise<undefined>((resolve) => {
+    timer = setTimeout(resolve, ms, undefined);
   });
   const first = await Promise.race([promise, late]);
   clearTimeout(timer);
@@ -291,7 +302,7 @@ async function explain(
   channel: Channel,
 ): Promise<unknown> {
   if (!(error instanceof RsyncFailedError) || error.rsyncExitCode !== RSYNC_EXIT.stream) return error;
-  const exitCode = await within(GOODBYE_MS, remote.exited, 0);
+  const exitCode = (await within(GOODBYE_MS, remote.exited)) ?? 0;
   const where = options.remote?.login ?? "here";
   const said = remote.complaints();
   const last = said === "" ? "" : `: ${said.split("\n").slice(-3).join("; ")}`;
