@@ -1,5 +1,6 @@
 /** The command `holdfast`. */
 import { errnoOf, InterruptedError, messageOf } from "../errors.ts";
+import { leaveAtEnd } from "../platform/leave.ts";
 import { workersLoaded } from "../platform/worker-threads.ts";
 import { commandEntries, commandGroups } from "./commands/table.ts";
 import { closeAll } from "./at-end.ts";
@@ -15,6 +16,7 @@ const READER_GONE = 141;
 
 const debug = Boolean(process.env.HOLDFAST_DEBUG);
 process.exitCode = await main(process.argv.slice(2));
+leaveAtEnd();
 
 async function main(argv: readonly string[]): Promise<number> {
   let parsed: ParsedCommand | number;
@@ -85,6 +87,7 @@ async function runCommand({ entry, settings, args, options }: ParsedCommand): Pr
 /** Exits now, whatever is under way. */
 async function exit(code: number): Promise<never> {
   await workersLoaded();
+  leaveAtEnd();
   process.exit(code);
 }
 

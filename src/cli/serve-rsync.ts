@@ -6,12 +6,14 @@ import { dataFile } from "../fleet/data-folder.ts";
 import { openDatabase } from "../fleet/database/open.ts";
 import { serveRsyncDoor } from "../server/pulls/rsync-door.ts";
 import { programVersion } from "./program-version.ts";
+import { leaveAtEnd } from "../platform/leave.ts";
 
 const RSYNC_FAILED = 12;
 /** rsync's own: a signal. */
 const RSYNC_SIGNAL = 20;
 
 if (import.meta.main) {
+  leaveAtEnd();
   const [socketPath, host] = process.argv.slice(2);
   process.exit(await answerRsync(socketPath, host, process.env.SSH_ORIGINAL_COMMAND ?? ""));
 }

@@ -19,7 +19,11 @@ interface ForeignFunctions {
   readonly decode: { string(address: bigint): string };
 }
 
-const foreign = lazy(() => createRequire(import.meta.url)("koffi") as ForeignFunctions);
+let isLoaded = false;
+const foreign = lazy(() => {
+  isLoaded = true;
+  return createRequire(import.meta.url)("koffi") as ForeignFunctions;
+});
 const library = lazy(() => foreign().load(null));
 
 /** All functions that the modules loaded so far may call. */
@@ -80,6 +84,16 @@ export function lastErrno(): number {
 /** Text that C code left at an address, up to its NUL. */
 export function textAtAddress(address: bigint): string {
   return foreign().decode.string(address);
+}
+
+const endProcess = libcFunction("_exit", "int", ["int"]);
+
+/**
+ * Ends the process now, as it stands, where the FFI library has been loaded before; otherwise returns. For the last moment:
+ * nothing is flushed or closed any more.
+ */
+export function endNow(exitCode: number): void {
+  if (isLoaded) endProcess()(exitCode);
 }
 
 /** A raw system call, for those that the C library does not wrap. Numbers above 423 are equal on all architectures. */

@@ -5,6 +5,7 @@ import { dataFile } from "../fleet/data-folder.ts";
 import { findAccount } from "../fleet/accounts.ts";
 import { openDatabase } from "../fleet/database/open.ts";
 import { JOB_FAILED, runJob, type MaintenanceJob } from "./maintenance-jobs.ts";
+import { leaveAtEnd } from "../platform/leave.ts";
 
 export interface ToldJob {
   readonly dataFolder: string;
@@ -12,6 +13,7 @@ export interface ToldJob {
 }
 
 if (import.meta.main) {
+  leaveAtEnd();
   // Backups come first.
   setPriority(19);
   const { dataFolder, job } = JSON.parse(await text(process.stdin)) as ToldJob;

@@ -8,6 +8,7 @@ import { dataFile } from "../../fleet/data-folder.ts";
 import { openDatabase } from "../../fleet/database/open.ts";
 import { lockHost } from "./host-lock.ts";
 import { pullHost } from "./pull-host.ts";
+import { leaveAtEnd } from "../../platform/leave.ts";
 
 export interface ToldPull {
   readonly dataFolder: string;
@@ -20,6 +21,7 @@ export interface ToldPull {
 const LEAVE_MS = 15_000;
 
 if (import.meta.main) {
+  leaveAtEnd();
   // Sessions of agents, where somebody waits at the other end, come first.
   setPriority(5);
   const stopping = new AbortController();
