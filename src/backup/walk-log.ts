@@ -1,8 +1,8 @@
 import { closeSync, fstatSync, mkdirSync, openSync, readSync, renameSync, rmSync, writeSync } from "node:fs";
-import { glob } from "node:fs/promises";
+import { access, mkdir, writeFile } from "node:fs/promises";
 import { dirname } from "node:path";
 import { constants, zstdCompressSync, zstdDecompressSync } from "node:zlib";
-import { checksum16 } from "../crypto/keyed-hash.ts";
+import { checksum16, sha256Hex } from "../crypto/keyed-hash.ts";
 import { entryName } from "../format/tree.ts";
 import type { FileStat } from "../platform/file-stat.ts";
 import type { SourceEntry } from "../source/source.ts";
@@ -424,11 +424,30 @@ function createLogFile(path: string): LogFile {
   };
 }
 
-/** Whether any backup has left a log: if none has, there is much to read. */
-export async function hasWalkLogs(cacheDirectory: string | undefined): Promise<boolean> {
-  if (cacheDirectory === undefined) return false;
-  for await (const _log of glob("*/walk/*", { cwd: cacheDirectory })) return true;
-  return false;
+/**
+ * Whether a backup of the same kind has left a log, as far as can be told before the repository is open. `what` tells
+ * where it goes and what it saves.
+ */
+export async function isWalkLogExpected(cacheDirectory: string, what: readonly string[]): Promise<boolean> {
+  return access(markerPath(cacheDirectory, what)).then(
+    () => true,
+    () => false,
+  );
+}
+
+/** Notes for the next time that there is a log. That it cannot be noted costs a little time then. */
+export async function expectWalkLog(cacheDirectory: string, what: readonly string[]): Promise<void> {
+  const marker = markerPath(cacheDirectory, what);
+  try {
+    await mkdir(dirname(marker), { recursive: true, mode: 0o700 });
+    await writeFile(marker, "", { mode: 0o600 });
+  } catch {
+    // The cache is not there, or full.
+  }
+}
+
+function markerPath(cacheDirectory: string, what: readonly string[]): string {
+  return `${cacheDirectory}/walked/${sha256Hex(Buffer.from(JSON.stringify(what))).slice(0, 32)}`;
 }
 
 /** Where the log of a repository, host and set of paths lies. */

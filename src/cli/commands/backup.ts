@@ -1,7 +1,7 @@
 import { hostname } from "node:os";
 import { createBackupProgress, type BackupProgress, type BackupResult, type EntryChange } from "../../backup/backup.ts";
 import { backupToRepository } from "../../backup/backup-to-repository.ts";
-import { hasWalkLogs } from "../../backup/walk-log.ts";
+import { expectWalkLog, isWalkLogExpected } from "../../backup/walk-log.ts";
 import { backupWorkers } from "../../backup/worker-pool.ts";
 import type { FileStat } from "../../platform/file-stat.ts";
 import { displayPath, type RawPath } from "../../platform/raw-path.ts";
@@ -54,7 +54,8 @@ export async function run({ context, args, options }: Invocation<typeof backupSp
     report(problem);
   }, previous.content);
   // Checking the password takes a while, which the walk and the start of the workers can use.
-  const mayBeUnchanged = !options.force && (await hasWalkLogs(cache));
+  const what = [place, options.host ?? chosen.host ?? "", ...chosen.paths];
+  const mayBeUnchanged = !options.force && cache !== undefined && (await isWalkLogExpected(cache, what));
   const ahead = mayBeUnchanged ? ENTRIES_AHEAD.withLog : ENTRIES_AHEAD.withoutLog;
   const source = takesInput(options) ? opened : readAhead(opened, ahead);
   if (!mayBeUnchanged) backupWorkers.start();
@@ -104,6 +105,7 @@ export async function run({ context, args, options }: Invocation<typeof backupSp
     });
     shown.stop();
     await scan?.stop();
+    if (cache !== undefined && !mayBeUnchanged && !options.dryRun) await expectWalkLog(cache, what);
     // Who saves other hosts does so from cron, and wants to hear of what is wrong.
     const isSilent = chosen.host !== undefined && !output.isTerminal && !output.json && output.verbosity === 0;
     summarize(isSilent ? { ...output, note: () => undefined } : output, result, options.dryRun, startMs);
