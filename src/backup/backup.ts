@@ -15,7 +15,7 @@ import type { FileStat } from "../platform/file-stat.ts";
 import type { RawPath } from "../platform/raw-path.ts";
 import { type Compression, createFrameWriter } from "../repository/frame-writer.ts";
 import { claimForStoring } from "../repository/session-blobs.ts";
-import type { EntryDetails, Source, SourceEntry, SourceProblem } from "../source/source.ts";
+import type { EntryDetails, ReportProblem, Source, SourceEntry, SourceProblem } from "../source/source.ts";
 import type { Destination } from "./destination.ts";
 import { createFileReader, type ReadFile } from "./file-reader.ts";
 import { createHardLinks, type LinkGroup } from "./hard-links.ts";
@@ -85,6 +85,14 @@ export interface BackupProgress {
 
 export function createBackupProgress(): BackupProgress {
   return { files: 0, directories: 0, others: 0, bytes: 0, problems: 0, current: "" as RawPath };
+}
+
+/** For the source of a backup: problems that it reports itself count as those that the backup meets. */
+export function countingProblems(progress: BackupProgress, onProblem: ReportProblem): ReportProblem {
+  return (problem) => {
+    progress.problems++;
+    onProblem(problem);
+  };
 }
 
 export interface BackupResult {

@@ -4,7 +4,7 @@ import type { Compression } from "../repository/frame-writer.ts";
 import type { Repository } from "../repository/repository.ts";
 import { openSnapshots, type Snapshot } from "../repository/snapshots.ts";
 import type { ReportProblem } from "../source/source.ts";
-import { createBackupProgress, type BackupProgress, type BackupResult } from "./backup.ts";
+import { countingProblems, createBackupProgress, type BackupProgress, type BackupResult } from "./backup.ts";
 import { backupToRepository } from "./backup-to-repository.ts";
 import { openSnapshotSource } from "./snapshot-source.ts";
 
@@ -43,13 +43,9 @@ export async function copySnapshots(options: CopyOptions): Promise<void> {
     const progress = createBackupProgress();
     options.onProgress?.(progress);
     const onProblem: ReportProblem = (problem) => options.onProblem(snapshot, problem);
-    const onLost: ReportProblem = (problem) => {
-      progress.problems++;
-      onProblem(problem);
-    };
     const result = await backupToRepository({
       repository: to,
-      source: openSnapshotSource({ reader, top: sealed.root, onProblem: onLost }),
+      source: openSnapshotSource({ reader, top: sealed.root, onProblem: countingProblems(progress, onProblem) }),
       paths: sealed.paths,
       host: record.open.host,
       tags: sealed.tags,

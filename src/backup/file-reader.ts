@@ -175,7 +175,11 @@ export function createFileReader(pool: WorkerPool, source: Source): FileReader {
     }
     const holes = streamed.holes ?? [];
     if (stream === undefined) saveTogether(held, heldBytes, holes, read);
-    else inBackground(read, withHoles(stream.end(), holes));
+    else
+      inBackground(
+        read,
+        stream.end().then((result) => withHoles(result, holes)),
+      );
   }
 
   /** Saves small content with that of other files. */
@@ -209,7 +213,7 @@ export function createFileReader(pool: WorkerPool, source: Source): FileReader {
       (results) => {
         results.forEach((result, index) => {
           const { read, holes } = sent[index];
-          read.result = "failure" in result || holes.length === 0 ? result : { ...result, holes };
+          read.result = withHoles(result, holes);
         });
         settled();
       },
@@ -252,9 +256,8 @@ function allocateUnfilled(bytes: number): Uint8Array<ArrayBuffer> {
   return new Uint8Array(Buffer.allocUnsafeSlow(bytes).buffer);
 }
 
-async function withHoles(saving: Promise<FileResult>, holes: readonly Hole[]): Promise<FileResult> {
-  const result = await saving;
-  return "failure" in result ? result : { ...result, holes };
+function withHoles(result: FileResult, holes: readonly Hole[]): FileResult {
+  return "failure" in result || holes.length === 0 ? result : { ...result, holes };
 }
 
 function failed(during: string, error: unknown): FileResult {

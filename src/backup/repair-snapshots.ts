@@ -5,7 +5,7 @@ import { openFrameReader } from "../repository/frame-reader.ts";
 import type { Repository } from "../repository/repository.ts";
 import type { Snapshot } from "../repository/snapshots.ts";
 import { createTreeChecker } from "../repository/tree-checker.ts";
-import { createBackupProgress } from "./backup.ts";
+import { countingProblems, createBackupProgress } from "./backup.ts";
 import { backupToRepository } from "./backup-to-repository.ts";
 import { openSnapshotSource } from "./snapshot-source.ts";
 
@@ -46,14 +46,10 @@ export async function* repairSnapshots(options: SnapshotRepairOptions): AsyncGen
       lost.push(`/${displayPath(path)}: ${messageOf(error)}`);
     };
     const progress = createBackupProgress();
-    const onLost: typeof onProblem = (problem) => {
-      progress.problems++;
-      onProblem(problem);
-    };
     const { sealed, record } = snapshot;
     const result = await backupToRepository({
       repository,
-      source: openSnapshotSource({ reader, top: sealed.root, onProblem: onLost }),
+      source: openSnapshotSource({ reader, top: sealed.root, onProblem: countingProblems(progress, onProblem) }),
       paths: sealed.paths,
       host: record.open.host,
       tags: [...new Set([...sealed.tags, REPAIRED_TAG])],

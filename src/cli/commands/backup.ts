@@ -1,5 +1,11 @@
 import { hostname } from "node:os";
-import { createBackupProgress, type BackupProgress, type BackupResult, type EntryChange } from "../../backup/backup.ts";
+import {
+  countingProblems,
+  createBackupProgress,
+  type BackupProgress,
+  type BackupResult,
+  type EntryChange,
+} from "../../backup/backup.ts";
 import { backupToRepository } from "../../backup/backup-to-repository.ts";
 import { expectWalkLog, isWalkLogExpected } from "../../backup/walk-log.ts";
 import { backupWorkers } from "../../backup/worker-pool.ts";
@@ -49,10 +55,7 @@ export async function run({ context, args, options }: Invocation<typeof backupSp
       : openFromSettings(context, takesInput(options));
   // Whoever waits for it is told; if that is nobody, because the source could not be opened, nobody needs be.
   early?.catch(() => undefined);
-  const opened = await chosen.open((problem) => {
-    progress.problems++;
-    report(problem);
-  }, previous.content);
+  const opened = await chosen.open(countingProblems(progress, report), previous.content);
   // Checking the password takes a while, which the walk and the start of the workers can use.
   const what = [place, options.host ?? chosen.host ?? "", ...chosen.paths];
   const mayBeUnchanged = !options.force && cache !== undefined && (await isWalkLogExpected(cache, what));

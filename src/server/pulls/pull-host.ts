@@ -1,6 +1,6 @@
 /** One pull: what a host shows through rsync over ssh becomes a snapshot of it, with nothing of it on the server's disc. */
 import { backupToRepository } from "../../backup/backup-to-repository.ts";
-import { createBackupProgress, type BackupResult } from "../../backup/backup.ts";
+import { countingProblems, createBackupProgress, type BackupResult } from "../../backup/backup.ts";
 import { previousVersions } from "../../backup/previous-versions.ts";
 import { HoldfastError, RefusedError } from "../../errors.ts";
 import { findAccount } from "../../fleet/accounts.ts";
@@ -87,10 +87,7 @@ async function save(
     compress: false,
     profile: settings.form === "plain" ? "plain" : undefined,
     previous: previous.content,
-    onProblem: (problem) => {
-      progress.problems++;
-      log.problem(problem);
-    },
+    onProblem: countingProblems(progress, log.problem),
   });
   const source = await unlessStopped(opening, signal);
   // A host that sends nothing more must not hold up whoever stops the server.

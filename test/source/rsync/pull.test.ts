@@ -175,24 +175,13 @@ test("a file that cannot be read there is named, and the rest is saved", { skip 
   const here = path.join(temporaryFolder(t), "rsh");
   // What it complains of comes on a way of its own, and may come late.
   writeFileSync(here, `#!/bin/bash\nshift\nsh -c "$*" 2> >(sleep 2; exec cat >&2)\n`, { mode: 0o755 });
-  const result = await holdfast.run([
-    "backup",
-    "--rsh",
-    here,
-    `127.0.0.1:${original}`,
-    `127.0.0.1:${original}/nothing`,
-  ]);
+  const pull = ["backup", "--rsh", here, `127.0.0.1:${original}`, `127.0.0.1:${original}/nothing`];
+  const result = await holdfast.run(pull);
   assert.equal(result.status, 3, result.stderr);
   assert.match(result.stderr, /nothing.*No such file or directory/);
   // Or it is lost on the way: then the way it ends still tells that there was something.
   writeFileSync(here, `#!/bin/sh\nshift\nsh -c "$*" 2>/dev/null\n`, { mode: 0o755 });
-  const silent = await holdfast.run([
-    "backup",
-    "--rsh",
-    here,
-    `127.0.0.1:${original}`,
-    `127.0.0.1:${original}/nothing`,
-  ]);
+  const silent = await holdfast.run(pull);
   assert.equal(silent.status, 3, silent.stderr);
   assert.match(silent.stderr, /some files or attributes were not transferred/);
   assert.match(await holdfast.ok(["ls", "latest"]), /good/);
