@@ -2,6 +2,7 @@ import { spawn } from "node:child_process";
 import { Readable } from "node:stream";
 import { ConnectionError, errnoOf, messageOf, RefusedError } from "../errors.ts";
 import { sshOptionPath } from "../fleet/ssh-option-path.ts";
+import { fastCipherOptions } from "../platform/ssh-cipher.ts";
 import type { ByteChannel } from "../wire/connection.ts";
 
 /** How an agent reaches its server; written when the host is set up. */
@@ -53,7 +54,8 @@ export function sshArguments({ host, port, user, identityFile, knownHostsFile }:
 export function openSshChannel(place: ServerPlace, command: readonly string[] = ["ssh"]): ByteChannel {
   const [program, ...before] = command;
   // In a process group of its own: Ctrl-C on a terminal is for the agent, which ends the run in order.
-  const child = spawn(program, [...before, ...sshArguments(place)], {
+  const args = [...before, ...sshArguments(place)];
+  const child = spawn(program, [...fastCipherOptions(program, args), ...args], {
     stdio: ["pipe", "pipe", "pipe"],
     detached: true,
   });

@@ -1,4 +1,5 @@
 import { spawn } from "node:child_process";
+import { fastCipherOptions } from "../../platform/ssh-cipher.ts";
 import { shellCommand } from "./remote-command.ts";
 import type { Transport } from "./protocol/channel.ts";
 
@@ -44,8 +45,10 @@ const HEAR_OUT_MS = 50;
 /** Starts `words` on the host through the remote shell. */
 export function startRemote(shell: RemoteShell, login: string, words: readonly string[]): RemoteProcess {
   // `--` ends ssh's options, so that no name of a host can be one.
-  const isSsh = /(?:^|\/)ssh$/.test(shell.command[0]);
-  return startProcess([...shell.command, ...(isSsh ? ["--"] : []), login, shellCommand(words)]);
+  const [program, ...args] = shell.command;
+  const destination = /(?:^|\/)ssh$/.test(program) ? ["--", login] : [login];
+  const cipher = fastCipherOptions(program, [...args, ...destination]);
+  return startProcess([program, ...args, ...cipher, ...destination, shellCommand(words)]);
 }
 
 /** Starts a program here, as if it were there. */

@@ -1,5 +1,6 @@
 import { spawn } from "node:child_process";
 import { messageOf } from "../../errors.ts";
+import { fastCipherOptions } from "../../platform/ssh-cipher.ts";
 import type { SftpChannel } from "./session.ts";
 
 export interface SshTarget {
@@ -18,9 +19,10 @@ const LAST_WORDS_MS = 200;
 export function startSsh({ host, user, port }: SshTarget, sshArguments: readonly string[]): SftpChannel {
   const login = [...(user === undefined ? [] : ["-l", user]), ...(port === undefined ? [] : ["-p", String(port)])];
   const options = [...sshArguments, ...KEEP_ALIVE, ...login];
+  const cipher = fastCipherOptions("ssh", [...options, "--", host]);
   return channelToCommand(
     // Ctrl-C on a terminal reaches ssh as well, but what is being stored shall come to its end.
-    ["sh", "-c", 'trap "" INT; exec "$@"', "sh", "ssh", ...options, "-s", "--", host, "sftp"],
+    ["sh", "-c", 'trap "" INT; exec "$@"', "sh", "ssh", ...options, ...cipher, "-s", "--", host, "sftp"],
     `ssh to ${host}`,
   );
 }
