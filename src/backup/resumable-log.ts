@@ -13,19 +13,24 @@ export interface ResumableLog {
 
 export function openResumableLog(path: string): ResumableLog {
   const partialPath = `${path}.partial`;
-  const known = both(openWalkLog(partialPath), openWalkLog(path));
+  const partial = openWalkLog(partialPath);
+  const whole = openWalkLog(path);
   const interruptedPath = `${path}.interrupted`;
-  const writer = createWalkLog(interruptedPath);
+  // With two logs, a place in one of them says nothing.
+  const writer = createWalkLog(interruptedPath, partial === undefined ? whole : undefined);
   return {
-    known,
+    known: partial === undefined || whole === undefined ? (partial ?? whole) : both(partial, whole),
     log: {
       add: (record) => writer.add(record),
       commit: () => {
         writer.commit();
-        renameSync(interruptedPath, path);
+        // Where all is as it was, the log of the last run stays.
+        if (writer.hasDiverged()) renameSync(interruptedPath, path);
         rmSync(partialPath, { force: true });
       },
       discard: () => {
+        // All that was seen stands in the log of the last whole run.
+        if (!writer.hasDiverged()) return;
         writer.commit();
         // An earlier run may have come further.
         if (sizeOf(interruptedPath) >= sizeOf(partialPath)) renameSync(interruptedPath, partialPath);
@@ -36,8 +41,7 @@ export function openResumableLog(path: string): ResumableLog {
 }
 
 /** What is unchanged since the one that was interrupted, or else since the last whole one. */
-function both(interrupted: KnownEntries | undefined, whole: KnownEntries | undefined): KnownEntries | undefined {
-  if (interrupted === undefined || whole === undefined) return interrupted ?? whole;
+function both(interrupted: KnownEntries, whole: KnownEntries): KnownEntries {
   return {
     match: (entry) => {
       const [later, earlier] = [interrupted.match(entry), whole.match(entry)];

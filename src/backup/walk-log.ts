@@ -288,7 +288,13 @@ export interface WalkLogWriter {
   discard(): void;
 }
 
-export function createWalkLog(path: string, known?: WalkLog): WalkLogWriter {
+/** A writer of which whoever made it may ask more. */
+export interface WalkLogFile extends WalkLogWriter {
+  /** Whether there was anything so far that the last run's log does not say at the same place. */
+  readonly hasDiverged: () => boolean;
+}
+
+export function createWalkLog(path: string, known?: WalkLog): WalkLogFile {
   let writer: LogFile | undefined;
   let same = 0;
 
@@ -311,6 +317,7 @@ export function createWalkLog(path: string, known?: WalkLog): WalkLogWriter {
       diverge().commit();
     },
     discard: () => writer?.discard(),
+    hasDiverged: () => writer !== undefined,
   };
 }
 

@@ -6,14 +6,16 @@ import { rawPathFromBytes, rawPathFromText, type RawPath } from "../../platform/
 import { openCommandSource } from "../../source/command-source.ts";
 import { openLocalSource } from "../../source/local/local-source.ts";
 import { normaliseRoot } from "../../source/local/roots.ts";
-import type { RemotePlaces, RemoteSourceOptions } from "../../source/rsync/index.ts";
+import type { RemoteSourceOptions } from "../../source/rsync/index.ts";
 import type { ReportProblem, Source } from "../../source/source.ts";
 import type { OptionValues } from "../command-spec.ts";
 import { expandWildcards } from "../expand-wildcards.ts";
 import { requirePattern } from "../option-values.ts";
 import { rawArgument, rawArguments } from "../raw-argument.ts";
 import type { ScanOptions } from "../scan.ts";
+import type { StartedHost } from "./backup.ts";
 import type { backupSpec } from "./backup.spec.ts";
+import { remoteShell } from "./remote-shell.ts";
 
 type Rsync = typeof import("../../source/rsync/index.ts");
 
@@ -43,15 +45,14 @@ export async function chooseSource(
   args: readonly string[],
   options: BackupOptions,
   skipFolders: readonly string[],
+  started?: StartedHost,
 ): Promise<ChosenSource> {
   if (options.stdin && options.stdinFromCommand) {
     throw new UsageError("--stdin and --stdin-from-command exclude each other");
   }
   if (options.stdin || options.stdinFromCommand) return streamSource(args, options);
-  // The rsync protocol is loaded only where an argument may name another host.
-  const rsync = args.some((arg) => arg.includes(":")) ? await import("../../source/rsync/index.ts") : undefined;
-  const remote = rsync?.parseRemotePlaces(args);
-  if (rsync !== undefined && remote !== undefined) return remoteSource(rsync, remote, options);
+  // The rsync protocol is loaded only where another host is named.
+  if (started !== undefined) return remoteSource(await import("../../source/rsync/index.ts"), started, options);
   const listed = readPathLists(options);
   const paths = [...rawArguments(args), ...listed];
   if (paths.length === 0) {
@@ -113,7 +114,7 @@ function localSource(paths: readonly RawPath[], options: BackupOptions, skipFold
   };
 }
 
-function remoteSource(rsync: Rsync, places: RemotePlaces, options: BackupOptions): ChosenSource {
+function remoteSource(rsync: Rsync, { places, process }: StartedHost, options: BackupOptions): ChosenSource {
   if (options.filesFrom.length + options.filesFromVerbatim.length + options.filesFromRaw.length > 0) {
     throw new UsageError("lists of files are of this machine; name the places on the other host as arguments");
   }
@@ -122,10 +123,6 @@ function remoteSource(rsync: Rsync, places: RemotePlaces, options: BackupOptions
   }
   const excludes = [...patternsInOrder(options, patternsOrFile), ...options.excludeFile.flatMap(readPatterns)];
   const excludesIgnoringCase = [...options.iexclude, ...options.iexcludeFile.flatMap(readPatterns)];
-  const shell =
-    options.rsh === undefined
-      ? rsync.openSsh({ port: options.sshPort, identityFile: options.sshIdentity })
-      : { command: rsync.splitShellCommand(options.rsh) };
   return {
     paths: places.paths,
     excludes: [...excludes, ...excludesIgnoringCase],
@@ -133,7 +130,8 @@ function remoteSource(rsync: Rsync, places: RemotePlaces, options: BackupOptions
     open: (onProblem, previous) =>
       rsync.openRemoteSource({
         places,
-        shell,
+        shell: remoteShell(options),
+        started: process,
         excludes,
         excludesIgnoringCase,
         excludeLargerThanBytes: options.excludeLargerThan,

@@ -1,6 +1,6 @@
 /** Files of hosts that have nothing but rsync and sshd: pulled from them, or pushed by them. */
-export { openRemoteSource, parseRemotePlaces } from "./remote-source.ts";
-export type { RemotePlaces, RemoteSource, RemoteSourceOptions } from "./remote-source.ts";
+export { openRemoteSource } from "./remote-source.ts";
+export type { RemoteSource, RemoteSourceOptions } from "./remote-source.ts";
 export { openSsh } from "./remote-process.ts";
 export type { RemoteShell, SshOptions } from "./remote-process.ts";
 export { normaliseRemotePath, splitShellCommand } from "./remote-command.ts";

@@ -1,52 +1,19 @@
-import { UsageError } from "../../errors.ts";
-import { rawPathFromText } from "../../platform/raw-path.ts";
 import type { RawPath } from "../../platform/raw-path.ts";
 import { compileExcludes } from "../local/exclude-patterns.ts";
 import type { ReportProblem, Source } from "../source.ts";
 import { excludingSource, remoteFilters } from "./excluding-source.ts";
 import type { Basis } from "./protocol/basis.ts";
-import { normaliseRemotePath } from "./remote-command.ts";
 import type { PullProfile } from "./remote-command.ts";
-import { parseRemotePath } from "./remote-path.ts";
-import type { RemoteShell } from "./remote-process.ts";
+import type { RemotePlaces } from "./remote-places.ts";
+import type { RemoteProcess, RemoteShell } from "./remote-process.ts";
 import { openRsyncSource } from "./rsync-source.ts";
 import type { RsyncTraffic } from "./rsync-source.ts";
-
-/** Places on one host, as they were named: `HOST:PATH`. */
-export interface RemotePlaces {
-  readonly login: string;
-  /** The host's name in the login. */
-  readonly host: string;
-  /** What the remote rsync is asked for. */
-  readonly wanted: readonly string[];
-  /** Where that stands in a snapshot: absolute. */
-  readonly paths: readonly RawPath[];
-}
-
-/**
- * The places that arguments name on another host; undefined where all are local. Throws `UsageError` where there are
- * both, or several hosts.
- */
-export function parseRemotePlaces(args: readonly string[]): RemotePlaces | undefined {
-  const places = args.map(parseRemotePath);
-  const first = places.find((place) => place !== undefined);
-  if (first === undefined) return undefined;
-  const wanted = places.map((place, i) => {
-    if (place?.login === first.login) return normaliseRemotePath(place.path);
-    throw new UsageError(`a backup is of one host: ${args[i]} is not on ${first.login}`);
-  });
-  const isAbsolute = wanted[0].startsWith("/");
-  if (wanted.some((path) => path.startsWith("/") !== isAbsolute)) {
-    throw new UsageError("paths on another host are either all absolute, or all relative to the login's folder");
-  }
-  const paths = wanted.map((path) => rawPathFromText(isAbsolute ? path : `/${path.replace(/^\.\/?/, "")}`));
-  const host = first.login.slice(first.login.lastIndexOf("@") + 1);
-  return { login: first.login, host, wanted: [...new Set(wanted)], paths: [...new Set(paths)].toSorted() };
-}
 
 export interface RemoteSourceOptions {
   readonly places: RemotePlaces;
   readonly shell: RemoteShell;
+  /** The other rsync, where it was started already, to send all (`startPull`). */
+  readonly started?: RemoteProcess | undefined;
   readonly excludes: readonly string[];
   readonly excludesIgnoringCase: readonly string[];
   readonly excludeLargerThanBytes: number | undefined;
@@ -70,6 +37,7 @@ export async function openRemoteSource(options: RemoteSourceOptions): Promise<Re
   const { places } = options;
   const source = await openRsyncSource({
     remote: { shell: options.shell, login: places.login },
+    started: options.started,
     paths: places.wanted,
     oneFileSystem: options.oneFileSystem,
     compress: options.compress,

@@ -12,25 +12,18 @@ import { greetAsClient } from "./protocol/handshake.ts";
 import type { Agreement } from "./protocol/handshake.ts";
 import { ReceiverSession, ioErrorWords, isComplaint } from "./protocol/receiver.ts";
 import { RSYNC_EXIT, RsyncFailedError, RsyncProtocolError, rsyncExitWords } from "./protocol/rsync-error.ts";
-import { pullArguments } from "./remote-command.ts";
 import type { PullProfile } from "./remote-command.ts";
-import { startProcess, startRemote } from "./remote-process.ts";
-import type { RemoteProcess, RemoteShell } from "./remote-process.ts";
+import type { RemoteProcess } from "./remote-process.ts";
+import { startPull } from "./start-pull.ts";
+import type { PullStart } from "./start-pull.ts";
 
-export interface RsyncSourceOptions {
-  /** How to reach the host; undefined to start an rsync on this machine. */
-  readonly remote: { readonly shell: RemoteShell; readonly login: string } | undefined;
-  /** Absolute paths there, or relative to the login's home folder; see `normaliseRemotePath`. */
-  readonly paths: readonly string[];
-  readonly oneFileSystem?: boolean;
-  /** Compress what travels, with the best that both know. */
-  readonly compress?: boolean;
+export interface RsyncSourceOptions extends PullStart {
   /** rsync's filter rules, first match wins: `- *.o`, `+ /home/ann/`. What they exclude is not even listed. */
   readonly filters?: readonly string[];
   /** By default "full" is tried, and "plain" where that is refused. */
   readonly profile?: PullProfile;
-  /** Name or path of rsync there. */
-  readonly rsyncProgram?: string;
+  /** The other rsync, where it was started already, with these options and the profile "full". */
+  readonly started?: RemoteProcess | undefined;
   /** For tests of older protocols. */
   readonly newestProtocol?: number;
   readonly silenceMs?: number;
@@ -87,7 +80,8 @@ export async function openRsyncSource(options: RsyncSourceOptions): Promise<Rsyn
 class RefusedAtStart extends RsyncFailedError {}
 
 function pull(options: RsyncSourceOptions, profile: PullProfile): Promise<RsyncSource> {
-  return openSourceOver(start(options, profile), options, profile);
+  const started = profile === "full" ? options.started : undefined;
+  return openSourceOver(started ?? startPull(options, profile), options, profile);
 }
 
 /** As `openRsyncSource`, over a connection on which the other rsync has been started already. */
@@ -110,21 +104,6 @@ export async function openSourceOver(
   }
 }
 
-function start(options: RsyncSourceOptions, profile: PullProfile): RemoteProcess {
-  const words = pullArguments(
-    {
-      paths: options.paths,
-      oneFileSystem: options.oneFileSystem ?? false,
-      compress: options.compress ?? false,
-      profile,
-    },
-    options.rsyncProgram,
-  );
-  return options.remote === undefined
-    ? startProcess(words)
-    : startRemote(options.remote.shell, options.remote.login, words);
-}
-
 async function openSession(
   options: RsyncSourceOptions,
   profile: PullProfile,
@@ -144,7 +123,8 @@ async function openSession(
   sendFilters(channel, options.filters ?? []);
   await channel.flush();
   const received = await receiveFileList(channel.input, listForm(agreement, profile), options.mostFiles ?? MOST_FILES);
-  await remote.hearOut();
+  // What it complains of shows among the list's errors; the words come on a way of their own.
+  if (received.ioErrors !== 0) await remote.hearOut();
   if (received.list.count === 0) throw nothingThere(options);
   if ((received.ioErrors | channel.ioErrors) !== 0 && said.complaints === 0) {
     onProblem({
