@@ -4,6 +4,7 @@ import { HoldfastError, InterruptedError } from "../errors.ts";
 import {
   type BlobId,
   contentIds,
+  type ContentKind,
   decodeEntry,
   type DirectoryEntry,
   encodeEntry,
@@ -22,7 +23,7 @@ import { createHardLinks, type LinkGroup } from "./hard-links.ts";
 import { createTreeAssembler } from "./tree-assembler.ts";
 import { contentBlobs, listContent } from "./content.ts";
 import { treeEntryOf } from "./tree-entry.ts";
-import type { KnownEntries, KnownEntry, WalkLogWriter } from "./walk-log.ts";
+import type { KnownEntries, KnownEntry, KnownFolder, WalkLogWriter } from "./walk-log.ts";
 import { createWorkerPool } from "./worker-pool.ts";
 
 /**
@@ -131,7 +132,25 @@ interface QueuedEntry {
   /** False for further names of an inode, whose content was read, and is counted, by the first. */
   isReadHere: boolean;
   readonly link: LinkGroup | undefined;
+  /** A directory of which all is as it was. */
+  readonly whole: WholeFolder | undefined;
   readonly listedMs: number;
+}
+
+/** A directory that is taken over with all that is below it. */
+interface WholeFolder extends KnownFolder {
+  /** What is below it. */
+  readonly files: number;
+  readonly directories: number;
+  readonly others: number;
+  readonly bytes: number;
+}
+
+/** A directory that is being saved. */
+interface OpenFolder {
+  readonly digest: string | undefined;
+  /** Whether all that was listed below it so far was saved as it was listed. */
+  isComplete: boolean;
 }
 
 interface EncodedEntry {
@@ -164,10 +183,14 @@ export async function backup(options: BackupOptions): Promise<BackupResult> {
   const links = createHardLinks(keys.linkKey);
   const treeHash = createKeyedHash(keys.treeKey);
   const treeFrames = createFrameWriter("tree", keys, options.compression, (frame) => destination.store(frame));
-  const trees = createTreeAssembler(storeTree);
+  const trees = createTreeAssembler(storeTree, closeFolder);
+  /** By depth, those in which the last entry lies. */
+  const folders: OpenFolder[] = [];
   const queue: QueuedEntry[] = [];
   let queueHead = 0;
   let listedEntries = 0;
+  /** What lies deeper than this is below a directory that was taken over whole. */
+  let skippedDepth = Number.POSITIVE_INFINITY;
 
   function report(path: RawPath, during: string, error: unknown): void {
     progress.problems++;
@@ -185,25 +208,47 @@ export async function backup(options: BackupOptions): Promise<BackupResult> {
     return id;
   }
 
-  /** Whether the repository still has all content of an entry that the last run saved. */
-  function hasContent({ encoded, listedIds }: KnownEntry): boolean {
+  /** Whether the repository still has all content of an entry that the last run saved, which lies in `bytes` at `start`. */
+  function hasBlobs(bytes: Buffer, start: number, listedIds: Buffer): boolean {
     let all = true;
-    contentIds(encoded, (idOffset, _length, kind) => {
-      if (kind !== "tree" && all) all = destination.need(encoded.subarray(idOffset, idOffset + 32));
-    });
-    for (let at = 0; at < listedIds.length && all; at += 32) all = destination.need(listedIds.subarray(at, at + 32));
-    return all;
+    const need = (idOffset: number, _length: number, kind: ContentKind): void => {
+      if (kind !== "tree" && all) all = destination.need(bytes.subarray(idOffset, idOffset + 32));
+    };
+    contentIds(bytes, need, start);
+    return all && needAll(listedIds);
   }
 
-  function enqueue(entry: SourceEntry, listedMs: number): void {
+  function needAll(ids: Buffer): boolean {
+    for (let at = 0; at < ids.length; at += 32) if (!destination.need(ids.subarray(at, at + 32))) return false;
+    return true;
+  }
+
+  /** All that the last run knows of a directory that has not changed, if it is all there. */
+  function takeWhole({ depth, digest }: SourceEntry, { digest: before, same }: KnownEntry): WholeFolder | undefined {
+    if (digest === undefined || digest !== before || same !== "all" || options.onEntry !== undefined) return undefined;
+    const below = { files: 0, directories: 0, others: 0, bytes: 0 };
+    const folder = known?.takeFolder?.(depth, {
+      entry(block, at, listedIds, type, sizeBytes) {
+        if (type === "file") below.bytes += sizeBytes;
+        below[type === "file" ? "files" : type === "directory" ? "directories" : "others"]++;
+        return hasBlobs(block, at, listedIds);
+      },
+      tree: needAll,
+    });
+    return folder && { ...folder, ...below };
+  }
+
+  /** Gives true for a directory below which nothing need be looked at. */
+  function enqueue(entry: SourceEntry, listedMs: number): boolean {
     const match = known?.match(entry);
     const link = links.groupOf(entry.stat);
     const usable =
       match !== undefined && match.same !== "nothing" && (entry.stat.type === "file" || match.same === "all");
-    if (usable && hasContent(match)) {
-      const whole = { change: "unmodified", previous: undefined, known: match } as const;
-      queue.push({ entry, ...whole, read: undefined, isReadHere: true, link, listedMs });
-      return;
+    if (usable && hasBlobs(match.encoded, 0, match.listedIds)) {
+      const unmodified = { change: "unmodified", previous: undefined, known: match, read: undefined } as const;
+      const whole = takeWhole(entry, match);
+      queue.push({ entry, ...unmodified, isReadHere: true, link, whole, listedMs });
+      return whole !== undefined;
     }
     const shared = link?.read;
     let read: ReadFile | undefined;
@@ -214,7 +259,9 @@ export async function backup(options: BackupOptions): Promise<BackupResult> {
     }
     const change = match === undefined ? "new" : "changed";
     const previous = match?.encoded;
-    queue.push({ entry, change, previous, known: undefined, read, isReadHere: shared === undefined, link, listedMs });
+    const isReadHere = shared === undefined;
+    queue.push({ entry, change, previous, known: undefined, read, isReadHere, link, whole: undefined, listedMs });
+    return false;
   }
 
   /** An unchanged entry's encoding, with the group that this run knows the inode by. */
@@ -279,18 +326,51 @@ export async function backup(options: BackupOptions): Promise<BackupResult> {
             stable: true,
           }
         : encodeChanged(queued);
-    if (made === undefined) return;
+    if (made === undefined) return notAsListed(entry.depth);
     const { encoded, listedIds, stat } = made;
-    const { depth } = entry;
-    if (stat.type === "directory") trees.openDirectory(depth, encoded);
-    else trees.add(depth, encoded);
+    const { depth, digest } = entry;
+    if (queued.whole !== undefined) return settleWhole(queued, encoded, queued.whole);
+    if (stat.type === "directory") {
+      trees.openDirectory(depth, encoded);
+      folders[depth] = { digest, isComplete: true };
+    } else {
+      trees.add(depth, encoded);
+    }
     const ageMs = queued.listedMs - (stat.ctimeSeconds * 1000 + stat.ctimeNanoseconds / 1e6);
     const trust = made.stable && ageMs > RACY_MS ? "all" : "nothing";
-    const isSame = before?.same === "all" && encoded === before.encoded && trust === "all";
-    log?.add({ depth, stat, encoded, listedIds, trust, sameAs: isSame ? before.position : undefined });
+    if (trust === "nothing") notAsListed(depth);
+    const isSame = before?.same === "all" && encoded === before.encoded && digest === before.digest && trust === "all";
+    log?.add({ depth, stat, encoded, listedIds, digest, trust, sameAs: isSame ? before.position : undefined });
     // It had to be read, as it was changed just before the last run, perhaps only so.
     const isAsBefore = queued.previous?.equals(encoded) === true;
     count(entry, isAsBefore ? "unmodified" : queued.change, stat);
+  }
+
+  function settleWhole({ entry }: QueuedEntry, encoded: Buffer, whole: WholeFolder): void {
+    const { treeId, files, directories, others, bytes } = whole;
+    const complete = Buffer.from(encoded);
+    contentIds(complete, (idOffset) => complete.set(treeId, idOffset));
+    trees.add(entry.depth, complete);
+    log?.addFolder(whole);
+    counts.files.unmodified += files;
+    counts.directories.unmodified += directories;
+    counts.others.unmodified += others;
+    progress.files += files;
+    progress.directories += directories;
+    progress.others += others;
+    progress.bytes += bytes;
+    count(entry, "unmodified", entry.stat);
+  }
+
+  /** The directory in which an entry of this depth lies must be looked at again next time. */
+  function notAsListed(depth: number): void {
+    if (depth > 0) folders[depth - 1].isComplete = false;
+  }
+
+  function closeFolder(depth: number, treeIds: readonly BlobId[]): void {
+    const { digest, isComplete } = folders[depth];
+    if (!isComplete || digest === undefined) notAsListed(depth);
+    else log?.addFolderEnd(depth, treeIds);
   }
 
   /** The encoding of a new or changed entry; undefined where it could not be read. */
@@ -408,7 +488,11 @@ export async function backup(options: BackupOptions): Promise<BackupResult> {
     for await (const batch of untilAborted(source.entries(), signal)) {
       throwIfStopped();
       const listedMs = Date.now();
-      for (const entry of batch) enqueue(entry, listedMs);
+      for (const entry of batch) {
+        if (entry.depth > skippedDepth) continue;
+        skippedDepth = enqueue(entry, listedMs) ? entry.depth : Number.POSITIVE_INFINITY;
+        if (skippedDepth < Number.POSITIVE_INFINITY) source.skip?.(entry);
+      }
       listedEntries += batch.length;
       if (listedEntries > MANY_ENTRIES) boundHeap();
       await reader.ready();

@@ -17,19 +17,23 @@ export function openResumableLog(path: string): ResumableLog {
   const whole = openWalkLog(path);
   const interruptedPath = `${path}.interrupted`;
   // With two logs, a place in one of them says nothing.
-  const writer = createWalkLog(interruptedPath, partial === undefined ? whole : undefined);
+  const single = partial === undefined || whole === undefined ? (partial ?? whole) : undefined;
+  const writer = createWalkLog(interruptedPath, single);
   return {
-    known: partial === undefined || whole === undefined ? (partial ?? whole) : both(partial, whole),
+    known: partial !== undefined && whole !== undefined ? both(partial, whole) : single,
     log: {
       add: (record) => writer.add(record),
+      addFolder: (folder) => writer.addFolder(folder),
+      addFolderEnd: (depth, treeIds) => writer.addFolderEnd(depth, treeIds),
       commit: () => {
         writer.commit();
-        // Where all is as it was, the log of the last run stays.
+        // Where all is as it was, the log that tells so stays.
         if (writer.hasDiverged()) renameSync(interruptedPath, path);
+        else if (whole === undefined) renameSync(partialPath, path);
         rmSync(partialPath, { force: true });
       },
       discard: () => {
-        // All that was seen stands in the log of the last whole run.
+        // All that was seen stands in the log that there is.
         if (!writer.hasDiverged()) return;
         writer.commit();
         // An earlier run may have come further.

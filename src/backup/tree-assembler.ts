@@ -10,9 +10,9 @@ import type { RawPath } from "../platform/raw-path.ts";
  */
 export interface TreeAssembler {
   /** A directory, encoded with any tree id: it is set when the directory is complete. */
-  openDirectory(depth: number, encoded: Uint8Array): void;
-  /** Any other entry. */
-  add(depth: number, encoded: Uint8Array): void;
+  openDirectory(depth: number, encoded: Buffer): void;
+  /** Any other entry; also a directory that is complete as it is encoded. */
+  add(depth: number, encoded: Buffer): void;
   /** Closes all directories, and gives the encoded entry of the top one. */
   finish(): Buffer;
 }
@@ -36,12 +36,16 @@ interface OpenDirectory {
   readonly parts: { id: BlobId; count: number; firstName: RawPath }[];
 }
 
-export function createTreeAssembler(storeTree: (tree: Uint8Array) => BlobId): TreeAssembler {
+/** `onClosed` is told of each directory that is complete, with the ids of its tree and of that tree's parts. */
+export function createTreeAssembler(
+  storeTree: (tree: Uint8Array) => BlobId,
+  onClosed: (depth: number, treeIds: readonly BlobId[]) => void = () => undefined,
+): TreeAssembler {
   const open: OpenDirectory[] = [];
   const unused: Buffer[] = [];
   let top: Buffer | undefined;
 
-  function append(directory: OpenDirectory, encoded: Uint8Array): void {
+  function append(directory: OpenDirectory, encoded: Buffer): void {
     if (directory.end + encoded.length > directory.bytes.length) grow(directory, encoded.length);
     directory.bytes.set(encoded, directory.end);
     directory.end += encoded.length;
@@ -83,9 +87,13 @@ export function createTreeAssembler(storeTree: (tree: Uint8Array) => BlobId): Tr
     }
     if (directory.bytes.length <= LARGEST_REUSED_BYTES && unused.length < REUSED) unused.push(directory.bytes);
     contentIds(encoded, (idOffset) => encoded.set(id, idOffset));
-    const parent = open.at(-1);
-    if (parent === undefined) top = encoded;
-    else append(parent, encoded);
+    onClosed(open.length, [id, ...(parts.length > 1 ? parts.map((part) => part.id) : [])]);
+    put(open.length, encoded);
+  }
+
+  function put(depth: number, encoded: Buffer): void {
+    if (depth === 0) top = encoded;
+    else append(open[depth - 1], encoded);
   }
 
   function closeDownTo(depth: number): void {
@@ -101,9 +109,8 @@ export function createTreeAssembler(storeTree: (tree: Uint8Array) => BlobId): Tr
     },
     add(depth, encoded) {
       closeDownTo(depth);
-      const parent = open[depth - 1];
-      if (parent === undefined) throw new Error("an entry came before the directory it lies in");
-      append(parent, encoded);
+      if (open.length !== depth) throw new Error("an entry came before the directory it lies in");
+      put(depth, encoded);
     },
     finish() {
       closeDownTo(0);

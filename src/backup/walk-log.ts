@@ -18,7 +18,11 @@ import type { SourceEntry } from "../source/source.ts";
  * bytes of BLAKE3) of what follows: the block's records, compressed. What the log says is believed, so it must be whole.
  * Record: u32 length of all that follows; u16 depth; u8 type; u8 trust (see `Trust`); f64 size, f64 mtime seconds, u32 mtime
  * nanoseconds, f64 ctime seconds, u32 ctime nanoseconds, u32 inode high, u32 inode low; u32 length of the encoded entry,
- * and the entry; then, for a file with content lists, the 32-byte ids of all its blobs.
+ * and the entry; then, for a file with content lists, the 32-byte ids of all its blobs, and for a directory whose source
+ * tells it, its digest.
+ *
+ * A directory with a digest that was saved with all that was below it has a second record behind that, of type 8: zeros,
+ * and the 32-byte ids of its tree and of the parts that this was split into. (Version 3 had no such records and no digests.)
  */
 export interface KnownEntry {
   /** The entry as encoded for its tree; the memory is not written to again. */
@@ -30,8 +34,26 @@ export interface KnownEntry {
   readonly same: "all" | "content" | "nothing";
   /** Of a file with content lists: the ids of all its blobs, 32 bytes each. */
   readonly listedIds: Buffer;
+  /** Of a directory: see `SourceEntry.digest`. */
+  readonly digest: string | undefined;
   /** Which record of the log it is, from 0. */
   readonly position: number;
+}
+
+/** All that a log holds of a directory. */
+export interface KnownFolder {
+  readonly treeId: Buffer;
+  /** The records of the directory and of what is below it: from this one on, up to before that one. */
+  readonly from: number;
+  readonly to: number;
+}
+
+/** Looks at what a log holds of a directory; where one of these gives false, all was in vain. */
+export interface FolderVisitor {
+  /** The encoded entry lies in `block` from `at` on. */
+  entry(block: Buffer, at: number, listedIds: Buffer, type: FileStat["type"], sizeBytes: number): boolean;
+  /** Ids of a directory's tree and its parts, 32 bytes each. */
+  tree(ids: Buffer): boolean;
 }
 
 /**
@@ -44,6 +66,11 @@ export type Trust = "all" | "nothing" | "content";
 export interface KnownEntries {
   /** What is known of the entry; undefined where it is new. Entries must come in walk order, each once. */
   match(entry: SourceEntry): KnownEntry | undefined;
+  /**
+   * All that is known of the directory that was matched last: if it is said to have been saved whole, and the visitor agrees.
+   * Nothing below it may be matched then. Undefined where it is not so, and what is below it can be matched one by one.
+   */
+  takeFolder?(depth: number, visitor: FolderVisitor): KnownFolder | undefined;
   close(): void;
 }
 
@@ -51,11 +78,13 @@ export interface KnownEntries {
 export interface WalkLog extends KnownEntries {
   /** Whether there are records behind the last one that was matched. */
   hasMore(): boolean;
-  /** The first records as they stand in the log, whatever was matched. */
-  firstRecords(count: number): Iterable<Uint8Array>;
+  /** All records as they stand in the log, whatever was matched. */
+  records(): Generator<Uint8Array, void, undefined>;
+  takeFolder(depth: number, visitor: FolderVisitor): KnownFolder | undefined;
 }
 
-const MAGIC = Buffer.from([0x48, 0x46, 0x57, 0x4c, 3]);
+const MAGIC = Buffer.from([0x48, 0x46, 0x57, 0x4c, 4]);
+const OLDEST_VERSION = 3;
 const BLOCK_HEAD_BYTES = 8 + 16;
 const BLOCK_BYTES = 512 * 1024;
 const MAXIMUM_BLOCK_BYTES = 2 ** 31 - 1;
@@ -76,6 +105,9 @@ const INODE_LOW = 44;
 const ENTRY_LENGTH = 48;
 const ENTRY = 52;
 
+const ID_BYTES = 32;
+const NO_IDS = Buffer.alloc(0);
+
 const TRUSTS: Record<Trust, number> = { all: 0, nothing: 1, content: 2 };
 
 const TYPES: Record<FileStat["type"], number> = {
@@ -87,6 +119,10 @@ const TYPES: Record<FileStat["type"], number> = {
   char: 6,
   block: 7,
 };
+/** What stands behind all that is below a directory. */
+const FOLDER_END = 8;
+
+const TYPE_NAMES = new Map(Object.entries(TYPES).map(([name, type]) => [type, name as FileStat["type"]]));
 
 /** What may be different though a file is the same, because its file system makes it up anew: then content is trusted. */
 export interface IgnoredDifferences {
@@ -121,31 +157,48 @@ export function openWalkLog(path: string, ignored = NOTHING_IGNORED): WalkLog | 
         const block = records.block;
         const recordDepth = block.readUInt16LE(at + DEPTH);
         if (recordDepth < depth) return undefined;
-        if (recordDepth === depth) {
+        if (recordDepth === depth && block[at + TYPE] !== FOLDER_END) {
           const entryEnd = at + ENTRY + block.readUInt32LE(at + ENTRY_LENGTH);
           const encoded = block.subarray(at + ENTRY, entryEnd);
           const name = entryName(encoded);
           if (name > entry.name) return undefined;
           if (name === entry.name) {
-            const listedIds = block.subarray(entryEnd, at + 4 + block.readUInt32LE(at));
+            const end = at + 4 + block.readUInt32LE(at);
+            const isDirectory = block[at + TYPE] === TYPES.directory;
+            const listedIds = isDirectory || end === entryEnd ? NO_IDS : block.subarray(entryEnd, end);
+            const digest = isDirectory && end > entryEnd ? block.latin1Slice(entryEnd, end) : undefined;
             const same = compare(block, at, entry.stat, ignored);
-            matched[depth] = entry.stat.type === "directory" && block[at + TYPE] === TYPES.directory;
+            matched[depth] = entry.stat.type === "directory" && isDirectory;
             advance();
-            return { encoded, same, listedIds, position: position - 1 };
+            return { encoded, same, listedIds, digest, position: position - 1 };
           }
         }
         advance();
       }
     },
+    takeFolder(depth, visitor) {
+      const [start, from] = [records.mark(), position - 1];
+      while (at >= 0) {
+        const block = records.block;
+        const recordDepth = block.readUInt16LE(at + DEPTH);
+        const isEnd = block[at + TYPE] === FOLDER_END;
+        if (recordDepth < depth || (recordDepth === depth && !isEnd)) break;
+        if (!visit(block, at, visitor)) break;
+        const treeId = block.subarray(at + ENTRY, at + ENTRY + ID_BYTES);
+        advance();
+        if (recordDepth === depth) return { treeId, from, to: position };
+      }
+      at = records.returnTo(start);
+      position = from + 1;
+      return undefined;
+    },
     hasMore: () => at >= 0,
-    *firstRecords(count) {
+    *records() {
       // By way of the descriptor: another run may have put its own log in this one's place.
       const again = openRecords(`/proc/self/fd/${records.fd}`);
       if (again === undefined) throw new Error(`${path} cannot be read again`);
       try {
-        for (let record = 0; record < count; record++) {
-          const start = again.next();
-          if (start < 0) throw new Error(`${path} ends before its record ${record}`);
+        for (let start = again.next(); start >= 0; start = again.next()) {
           yield again.block.subarray(start, start + 4 + again.block.readUInt32LE(start));
         }
       } finally {
@@ -154,6 +207,16 @@ export function openWalkLog(path: string, ignored = NOTHING_IGNORED): WalkLog | 
     },
     close: records.close,
   };
+}
+
+function visit(block: Buffer, at: number, visitor: FolderVisitor): boolean {
+  const entryEnd = at + ENTRY + block.readUInt32LE(at + ENTRY_LENGTH);
+  const end = at + 4 + block.readUInt32LE(at);
+  if (block[at + TYPE] === FOLDER_END) return end - entryEnd >= ID_BYTES && visitor.tree(block.subarray(entryEnd, end));
+  const type = TYPE_NAMES.get(block[at + TYPE]);
+  if (type === undefined) return false;
+  const listedIds = type === "directory" || end === entryEnd ? NO_IDS : block.subarray(entryEnd, end);
+  return visitor.entry(block, at + ENTRY, listedIds, type, block.readDoubleLE(at + SIZE));
 }
 
 function compare(block: Buffer, at: number, stat: FileStat, ignored: IgnoredDifferences): KnownEntry["same"] {
@@ -183,7 +246,15 @@ interface Records {
   readonly block: Buffer;
   /** Goes on to the next record and gives its offset in `block`, or -1 at the end or where the log is damaged. */
   next(): number;
+  /** The place of the current record, and the way back to it: then the result is as of `next`. */
+  mark(): RecordMark;
+  returnTo(mark: RecordMark): number;
   close(): void;
+}
+
+interface RecordMark {
+  readonly blockStart: number;
+  readonly at: number;
 }
 
 function openRecords(path: string): Records | undefined {
@@ -194,21 +265,26 @@ function openRecords(path: string): Records | undefined {
     return undefined;
   }
   const head = Buffer.alloc(BLOCK_HEAD_BYTES);
-  let open = readWhole(fd, head.subarray(0, MAGIC.length)) && head.subarray(0, MAGIC.length).equals(MAGIC);
+  let open = readWhole(fd, head.subarray(0, MAGIC.length), 0) && isOurs(head);
   let block: Buffer = Buffer.alloc(0);
+  /** Where the block, and the one after it, lie in the file. */
+  let blockStart = 0;
+  let nextBlock = MAGIC.length;
   let at = 0;
   let nextAt = 0;
 
   /** A damaged block ends the log: the rest is then read afresh. */
   function readBlock(): boolean {
-    if (!open || !readWhole(fd, head)) return false;
+    blockStart = nextBlock;
+    if (!open || !readWhole(fd, head, blockStart)) return false;
     const rawLength = head.readUInt32LE(0);
     const length = head.readUInt32LE(4);
     if (rawLength > MAXIMUM_BLOCK_BYTES || length > MAXIMUM_BLOCK_BYTES) return false;
     // A damaged length must not cost memory.
     if (length > fstatSync(fd).size) return false;
     const compressed = Buffer.allocUnsafe(length);
-    if (!readWhole(fd, compressed)) return false;
+    if (!readWhole(fd, compressed, blockStart + BLOCK_HEAD_BYTES)) return false;
+    nextBlock = blockStart + BLOCK_HEAD_BYTES + length;
     if (!checksum16(compressed).equals(head.subarray(8))) return false;
     try {
       block = zstdDecompressSync(compressed, { maxOutputLength: rawLength, chunkSize: Math.max(rawLength, 64) });
@@ -218,7 +294,7 @@ function openRecords(path: string): Records | undefined {
     return block.length === rawLength;
   }
 
-  return {
+  const records: Records = {
     fd,
     get block() {
       return block;
@@ -243,14 +319,34 @@ function openRecords(path: string): Records | undefined {
       nextAt = Infinity;
       return -1;
     },
+    mark: () => ({ blockStart, at }),
+    returnTo(mark) {
+      if (mark.blockStart !== blockStart) {
+        nextBlock = mark.blockStart;
+        open = true;
+        if (!readBlock()) block = Buffer.alloc(0);
+      }
+      nextAt = mark.at;
+      return records.next();
+    },
     close: () => closeSync(fd),
   };
+  return records;
 }
 
-/** Fills a buffer from where the descriptor stands; false where the file ends before, or cannot be read. */
-function readWhole(fd: number, buffer: Buffer): boolean {
+function isOurs(head: Buffer): boolean {
+  const version = head[MAGIC.length - 1];
+  return (
+    head.subarray(0, MAGIC.length - 1).equals(MAGIC.subarray(0, -1)) &&
+    version >= OLDEST_VERSION &&
+    version <= MAGIC[MAGIC.length - 1]
+  );
+}
+
+/** Fills a buffer from a place of the file; false where the file ends before, or cannot be read. */
+function readWhole(fd: number, buffer: Buffer, position: number): boolean {
   try {
-    return readSync(fd, buffer, 0, buffer.length, null) === buffer.length;
+    return readSync(fd, buffer, 0, buffer.length, position) === buffer.length;
   } catch {
     return false;
   }
@@ -261,6 +357,8 @@ export interface WalkRecord {
   readonly stat: LoggedStat;
   readonly encoded: Uint8Array;
   readonly listedIds: Uint8Array;
+  /** Of a directory, see `SourceEntry.digest`. */
+  readonly digest?: string | undefined;
   readonly trust: Trust;
   /** Where the last run's log has the very same record; undefined where it has not. */
   readonly sameAs: number | undefined;
@@ -284,6 +382,10 @@ type LoggedStat = Pick<
  */
 export interface WalkLogWriter {
   add(record: WalkRecord): void;
+  /** A directory with all below it, as the last run's log has it. */
+  addFolder(folder: KnownFolder): void;
+  /** Behind all that is below a directory with a digest: that all of it was saved, as it was listed. */
+  addFolderEnd(depth: number, treeIds: readonly Uint8Array[]): void;
   commit(): void;
   discard(): void;
 }
@@ -297,13 +399,33 @@ export interface WalkLogFile extends WalkLogWriter {
 export function createWalkLog(path: string, known?: WalkLog): WalkLogFile {
   let writer: LogFile | undefined;
   let same = 0;
+  let records: Generator<Uint8Array, void, undefined> | undefined;
+  /** How many of the last run's records were gone through. */
+  let passed = 0;
 
   function diverge(): LogFile {
     if (writer === undefined) {
       writer = createLogFile(path);
-      if (known !== undefined && same > 0) for (const record of known.firstRecords(same)) writer.append(record);
+      copyRecords(writer, 0, same);
     }
     return writer;
+  }
+
+  /** Copies records of the last run's log, which must lie behind those that were copied before. */
+  function copyRecords(to: LogFile, from: number, end: number): void {
+    if (end === from) return;
+    records ??= known?.records();
+    for (; passed < end; passed++) {
+      const record = records?.next();
+      if (record === undefined || record.done === true)
+        throw new Error(`the log of the last run ends before its record ${passed}`);
+      if (passed >= from) to.append(record.value);
+    }
+  }
+
+  function finish(): void {
+    records?.return();
+    records = undefined;
   }
 
   return {
@@ -312,11 +434,22 @@ export function createWalkLog(path: string, known?: WalkLog): WalkLogFile {
       if (writer === undefined && known !== undefined && record.sameAs === same) same++;
       else diverge().add(record);
     },
+    addFolder({ from, to }) {
+      if (writer === undefined && from === same) same = to;
+      else copyRecords(diverge(), from, to);
+    },
+    addFolderEnd(depth, treeIds) {
+      if (depth <= MAXIMUM_DEPTH) diverge().addFolderEnd(depth, treeIds);
+    },
     commit() {
       if (writer === undefined && same > 0 && known?.hasMore() === false) return;
       diverge().commit();
+      finish();
     },
-    discard: () => writer?.discard(),
+    discard() {
+      finish();
+      writer?.discard();
+    },
     hasDiverged: () => writer !== undefined,
   };
 }
@@ -345,6 +478,8 @@ export function givenUpOnFailure(log: WalkLogWriter, onFailure: (error: unknown)
 
   return {
     add: (record) => attempt(() => log.add(record)),
+    addFolder: (folder) => attempt(() => log.addFolder(folder)),
+    addFolderEnd: (depth, treeIds) => attempt(() => log.addFolderEnd(depth, treeIds)),
     commit: () => attempt(() => log.commit()),
     discard: () => attempt(() => log.discard()),
   };
@@ -352,6 +487,7 @@ export function givenUpOnFailure(log: WalkLogWriter, onFailure: (error: unknown)
 
 interface LogFile {
   add(record: WalkRecord): void;
+  addFolderEnd(depth: number, treeIds: readonly Uint8Array[]): void;
   /** A whole record, as it stands in another log. */
   append(record: Uint8Array): void;
   commit(): void;
@@ -395,8 +531,8 @@ function createLogFile(path: string): LogFile {
   }
 
   return {
-    add({ depth, stat, encoded, listedIds, trust }) {
-      const length = ENTRY + encoded.length + listedIds.length;
+    add({ depth, stat, encoded, listedIds, digest = "", trust }) {
+      const length = ENTRY + encoded.length + listedIds.length + digest.length;
       reserve(length);
       block.writeUInt32LE(length - 4, end);
       block.writeUInt16LE(depth, end + DEPTH);
@@ -412,6 +548,17 @@ function createLogFile(path: string): LogFile {
       block.writeUInt32LE(encoded.length, end + ENTRY_LENGTH);
       block.set(encoded, end + ENTRY);
       block.set(listedIds, end + ENTRY + encoded.length);
+      block.latin1Write(digest, end + ENTRY + encoded.length + listedIds.length);
+      end += length;
+    },
+    addFolderEnd(depth, treeIds) {
+      const length = ENTRY + treeIds.length * ID_BYTES;
+      reserve(length);
+      block.fill(0, end, end + ENTRY);
+      block.writeUInt32LE(length - 4, end);
+      block.writeUInt16LE(depth, end + DEPTH);
+      block[end + TYPE] = FOLDER_END;
+      treeIds.forEach((id, number) => block.set(id, end + ENTRY + number * ID_BYTES));
       end += length;
     },
     append(record) {

@@ -23,6 +23,12 @@ export interface Source {
    */
   details(entry: SourceEntry): EntryDetails;
 
+  /**
+   * Called while `entries` is under way: what is below this directory, which it has given, is not wanted. What it had
+   * listed of that already is not looked at.
+   */
+  skip?(directory: SourceEntry): void;
+
   /** Where the content of a file comes from. Only called for entries of type "file". */
   content(entry: SourceEntry): FileContent;
 
@@ -52,6 +58,11 @@ export interface SourceEntry {
   /** Number of parts of the path; 0 for the top. */
   readonly depth: number;
   readonly stat: FileStat;
+  /**
+   * Of a directory, where the source knows all below it already: the same as long as that and the directory itself are the
+   * same, as far as `stat` and `details` would tell. Some bytes, as latin1.
+   */
+  readonly digest?: string | undefined;
 }
 
 export interface EntryDetails {

@@ -52,28 +52,34 @@ export async function runBackup(
   const report = (problem: SourceProblem) => reportItem(output, problem.during, problem.path, problem.error);
   const previous = previousVersions();
   // Another host's list takes a while to come, and the repository to be opened: both at once, where ssh and we do not ask
-  // a person at the same time.
+  // a person for passwords at the same time.
   const early =
     chosen.host === undefined || mayAskForPassword(context)
       ? undefined
       : openFromSettings(context, takesInput(options));
   // Whoever waits for it is told; if that is nobody, because the source could not be opened, nobody needs be.
   early?.catch(() => undefined);
-  const opened = await chosen.open(countingProblems(progress, report), previous.content);
+  const { source: chosenSource, opened } = chosen.open(countingProblems(progress, report), previous.content);
+  if (early === undefined) await opened;
   // Checking the password takes a while, which the walk and the start of the workers can use.
   const what = [place, options.host ?? chosen.host ?? "", ...chosen.paths];
   const mayBeUnchanged = !options.force && cache !== undefined && (await isWalkLogExpected(cache, what));
   const ahead = mayBeUnchanged ? ENTRIES_AHEAD.withLog : ENTRIES_AHEAD.withoutLog;
-  const source = takesInput(options) ? opened : readAhead(opened, ahead);
+  // Of what another host has listed there is nothing to be gained, and what has not changed is not walked.
+  const source = takesInput(options) || chosen.host !== undefined ? chosenSource : readAhead(chosenSource, ahead);
   if (!mayBeUnchanged) backupWorkers.start();
   let total: (() => ExpectedTotal | undefined) | undefined;
   let shown: Progress | undefined;
   let scan: Scan | undefined;
+  let isOver = false;
   try {
     const repository = await (early ?? openFromSettings(context, takesInput(options)));
     const named = options.parent === undefined ? undefined : await findSnapshot(repository, options.parent);
     // Not while a password may be asked for.
-    shown = startProgress(output, () => progressState(progress, total?.()));
+    const show = (): void =>
+      void (shown = isOver ? undefined : startProgress(output, () => progressState(progress, total?.())));
+    if (early === undefined) show();
+    else opened.then(show, () => undefined);
     const result = await backupToRepository({
       repository,
       source,
@@ -110,7 +116,7 @@ export async function runBackup(
       progress,
       signal,
     });
-    shown.stop();
+    shown?.stop();
     await scan?.stop();
     if (cache !== undefined && !mayBeUnchanged && !options.dryRun) await expectWalkLog(cache, what);
     // Who saves other hosts does so from cron, and wants to hear of what is wrong.
@@ -120,6 +126,7 @@ export async function runBackup(
       hasNoRules(rules) || options.dryRun ? 0 : await thinOut(context, repository, result.snapshotId, rules);
     return result.problems > 0 ? SOME_UNREADABLE : thinned;
   } finally {
+    isOver = true;
     shown?.stop();
     await scan?.stop();
     await source.close();

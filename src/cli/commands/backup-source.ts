@@ -31,8 +31,17 @@ export interface ChosenSource {
   /** What can be counted beforehand. */
   readonly scannable?: ScanOptions;
   /** `previous` gives the last version of a file: a remote source then only needs what has changed in it. */
-  open(onProblem: ReportProblem, previous: PreviousContent): Source | Promise<Source>;
+  open(onProblem: ReportProblem, previous: PreviousContent): OpeningSource;
 }
+
+/** A source that is at hand, or on its way to be. */
+export interface OpeningSource {
+  readonly source: Source;
+  /** Resolves when it can be listed, and nobody is asked for a password any more. */
+  readonly opened: Promise<unknown>;
+}
+
+const atOnce = (source: Source): OpeningSource => ({ source, opened: Promise.resolve() });
 
 /** As everywhere on Linux (NAME_MAX). */
 const MAXIMUM_NAME_BYTES = 255;
@@ -85,10 +94,12 @@ function streamSource(args: readonly string[], options: BackupOptions): ChosenSo
     excludes: [],
     host: undefined,
     open: () =>
-      openCommandSource({
-        fileName,
-        content: options.stdin ? { kind: "input", input: process.stdin } : { kind: "command", argv: args },
-      }),
+      atOnce(
+        openCommandSource({
+          fileName,
+          content: options.stdin ? { kind: "input", input: process.stdin } : { kind: "command", argv: args },
+        }),
+      ),
   };
 }
 
@@ -110,7 +121,7 @@ function localSource(paths: readonly RawPath[], options: BackupOptions, skipFold
     excludes: [...excludes, ...excludesIgnoringCase],
     host: undefined,
     scannable,
-    open: (onProblem) => openLocalSource({ ...scannable, onProblem }),
+    open: (onProblem) => atOnce(openLocalSource({ ...scannable, onProblem })),
   };
 }
 
@@ -127,8 +138,8 @@ function remoteSource(rsync: Rsync, { places, process }: StartedHost, options: B
     paths: places.paths,
     excludes: [...excludes, ...excludesIgnoringCase],
     host: places.host,
-    open: (onProblem, previous) =>
-      rsync.openRemoteSource({
+    open(onProblem, previous) {
+      const opened = rsync.openRemoteSource({
         places,
         shell: remoteShell(options),
         started: process,
@@ -139,7 +150,9 @@ function remoteSource(rsync: Rsync, { places, process }: StartedHost, options: B
         compress: options.compressTransfer,
         previous,
         onProblem,
-      }),
+      });
+      return { source: rsync.deferredSource(opened, () => process?.kill()), opened };
+    },
   };
 }
 

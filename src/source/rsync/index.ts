@@ -1,6 +1,7 @@
 /** Files of hosts that have nothing but rsync and sshd: pulled from them, or pushed by them. */
 export { openRemoteSource } from "./remote-source.ts";
 export type { RemoteSource, RemoteSourceOptions } from "./remote-source.ts";
+export { deferredSource } from "./deferred-source.ts";
 export { openSsh } from "./remote-process.ts";
 export type { RemoteShell, SshOptions } from "./remote-process.ts";
 export { normaliseRemotePath, splitShellCommand } from "./remote-command.ts";

@@ -9,13 +9,15 @@ import { aclToXattr } from "./protocol/acl.ts";
 import type { Basis } from "./protocol/basis.ts";
 import { Column } from "./protocol/columns.ts";
 import type { ReceivedFileList } from "./protocol/file-list-decoder.ts";
-import { MODE, isDirectory } from "./protocol/file-list.ts";
+import { MODE } from "./protocol/file-list.ts";
 import type { FileList, ListedFile } from "./protocol/file-list.ts";
 import { walkInOrder } from "./protocol/file-order.ts";
 import type { FileOrder, WalkStep } from "./protocol/file-order.ts";
 import type { ReceiverSession } from "./protocol/receiver.ts";
 import { isAbbreviated } from "./protocol/xattr.ts";
 import type { WireAttribute } from "./protocol/xattr.ts";
+import { fingerprinter } from "./fingerprint.ts";
+import { LONGEST_NAME_BYTES, type FolderDigests } from "./folder-digests.ts";
 import { withoutZeroRuns } from "./sparse-pieces.ts";
 
 /** What makes a source of a list that an rsync has sent, and of the session that gives the contents. */
@@ -28,6 +30,8 @@ export interface ListedSourceParts {
   readonly previous: ((path: RawPath) => Promise<Basis | undefined>) | undefined;
   /** When the list began to be made, by our clock. */
   readonly listedMs: number;
+  /** Digests of whole folders. */
+  readonly digests?: FolderDigests | undefined;
 }
 
 /** An entry that also knows what rsync calls it. */
@@ -36,15 +40,17 @@ interface ListedEntry extends SourceEntry {
   readonly entry: number;
   /** rsync's number. */
   readonly index: number;
+  /** Its number among the directories; -1 for what is not one. */
+  readonly directory: number;
 }
 
 const BATCH_ENTRIES = 256;
 /** Smaller files are not searched for holes. */
 const SMALLEST_SPARSE_BYTES = 1024 * 1024;
-const LONGEST_NAME_BYTES = 255;
 
 export interface ListedSource {
   entries(): AsyncIterable<readonly SourceEntry[]>;
+  skip(directory: SourceEntry): void;
   details(entry: SourceEntry): EntryDetails;
   content(entry: SourceEntry): FileContent;
   readonly owners: OwnerNames;
@@ -55,23 +61,32 @@ export function listedSource(parts: ListedSourceParts): ListedSource {
   const { list } = received;
   const top = topOf(list);
   const links = hardLinkGroups(list, order, top);
-  const fingerprint = fingerprinter(received);
+  const fingerprint = fingerprinter(received, parts.listedMs);
 
   function statOf(entry: number, directory: number): FileStat {
     const file = entry < 0 ? IMPLIED_DIRECTORY : list.file(entry);
     return statFrom(file, {
       device: list.mode(entry) !== 0 && entry >= 0 ? deviceOf(list, entry) : NO_DEVICE,
       link: directory >= 0 || entry < 0 ? undefined : links.of(entry),
-      fingerprint: isRacy(file, parts.listedMs) ? NEVER_THE_SAME : fingerprint(entry, file),
+      fingerprint: fingerprint(entry, file),
     });
   }
 
+  function entryOf({ depth, entry, index, directory }: WalkStep, path: RawPath, name: RawPath): ListedEntry {
+    const digest = directory < 0 ? undefined : parts.digests?.of(directory);
+    return { path, name, depth, stat: statOf(entry, directory), digest, entry, index, directory };
+  }
+
+  /** Directories that are not wanted and have not been left yet. */
+  const skipped: number[] = [];
+
   async function* entries(): AsyncGenerator<readonly SourceEntry[], void, undefined> {
     await fetchLongAttributes(received, order, session, top);
-    let batch: SourceEntry[] = [topEntry(statOf(list.entryOfDirectory(top), top), list, order, top)];
+    const empty = "" as RawPath;
+    let batch: SourceEntry[] = [entryOf(topStep(list, order, top), empty, empty)];
     const folders: RawPath[] = ["" as RawPath];
     let skippedDepth = Number.POSITIVE_INFINITY;
-    for (const step of walkInOrder(list, order, top)) {
+    for (const step of walkInOrder(list, order, top, skipped)) {
       if (step.depth > skippedDepth) continue;
       skippedDepth = Number.POSITIVE_INFINITY;
       const name = step.entry < 0 ? list.directoryName(step.directory) : list.name(step.entry);
@@ -82,7 +97,7 @@ export function listedSource(parts: ListedSourceParts): ListedSource {
         continue;
       }
       if (step.directory >= 0) folders[step.depth] = path;
-      batch.push(entryOf(step, path, name, statOf(step.entry, step.directory)));
+      batch.push(entryOf(step, path, name));
       if (batch.length < BATCH_ENTRIES) continue;
       yield batch;
       batch = [];
@@ -121,7 +136,8 @@ export function listedSource(parts: ListedSourceParts): ListedSource {
     user: (uid) => received.users.get(uid) ?? "",
     group: (gid) => received.groups.get(gid) ?? "",
   };
-  return { entries, details, content, owners };
+  const skip = (entry: SourceEntry): void => void skipped.push((entry as ListedEntry).directory);
+  return { entries, skip, details, content, owners };
 }
 
 async function* nothing(): AsyncGenerator<Uint8Array, void, undefined> {
@@ -189,33 +205,9 @@ function statFrom(file: ListedFile, { device, link, fingerprint }: StatExtras): 
   };
 }
 
-/** Far in the future: such a time is never trusted, so the file is looked at again next time. */
-const NEVER_THE_SAME = { seconds: 2 ** 40, nanoseconds: 0 };
-const RACY_SECONDS_BEFORE = 10;
-/** The host's clock may go before ours. */
-const RACY_SECONDS_AFTER = 3600;
-
-/** Whether the file may have been changed in the same second after it was listed, without a finer time to show it. */
-function isRacy(file: ListedFile, listedMs: number): boolean {
-  if (isDirectory(file.mode) || file.mtimeNanoseconds !== 0) return false;
-  const age = listedMs / 1000 - file.mtimeSeconds;
-  return age < RACY_SECONDS_BEFORE && age > -RACY_SECONDS_AFTER;
-}
-
-function entryOf(step: WalkStep, path: RawPath, name: RawPath, stat: FileStat): ListedEntry {
-  return { path, name, depth: step.depth, stat, entry: step.entry, index: step.index };
-}
-
-function topEntry(stat: FileStat, list: FileList, order: FileOrder, top: number): ListedEntry {
-  const empty = "" as RawPath;
-  return {
-    path: empty,
-    name: empty,
-    depth: 0,
-    stat,
-    entry: list.entryOfDirectory(top),
-    index: order.indexOfDirectory(top),
-  };
+function topStep(list: FileList, order: FileOrder, top: number): WalkStep {
+  const [entry, index] = [list.entryOfDirectory(top), order.indexOfDirectory(top)];
+  return { entry, directory: top, parent: top, index, depth: 0 };
 }
 
 /** The directory that stands for `/`: where paths are absolute, it is a folder without a name in the top. */
@@ -256,61 +248,6 @@ function hardLinkGroups(list: FileList, order: FileOrder, top: number): HardLink
       if (group === 0 || names.get(group) < 2) return undefined;
       return { names: names.get(group), high: high.get(group), low: low.get(group) };
     },
-  };
-}
-
-// ---- fingerprints
-
-function fingerprinter(received: ReceivedFileList) {
-  const { list, acls, xattrs } = received;
-  const ofAccess = remembered((number) => JSON.stringify(acls.access[number]));
-  const ofDefault = remembered((number) => JSON.stringify(acls.default[number]));
-  const ofXattrs = remembered((number) =>
-    xattrs.sets[number]
-      .map(({ name, lengthBytes, listed }) => `${name} ${lengthBytes} ${listed.toString("hex")}`)
-      .join("\n"),
-  );
-  return (entry: number, file: ListedFile): { readonly seconds: number; readonly nanoseconds: number } => {
-    if (entry < 0) return { seconds: 0, nanoseconds: 0 };
-    let hash = mix(mix(mix(SEED, file.mode), file.uid), file.gid);
-    hash = mix(hash, ofAccess(list.accessAcl.get(entry) - 1));
-    hash = mix(hash, ofDefault(list.defaultAcl.get(entry) - 1));
-    hash = mix(hash, ofXattrs(list.xattrs.get(entry) - 1));
-    const type = file.mode & MODE.typeMask;
-    if (type === MODE.symlink) hash = mix(hash, hashText(list.target(entry).latin1Slice()));
-    if (type === MODE.block || type === MODE.character) {
-      const { major, minor } = list.device(entry);
-      hash = mix(mix(hash, major), minor);
-    }
-    // A time long past, so that it is never taken for one that could come again.
-    return { seconds: hash & 0x3fffffff, nanoseconds: mix(hash, file.mode ^ file.uid) % 1_000_000_000 };
-  };
-}
-
-const SEED = 0x243f6a88;
-
-function mix(hash: number, value: number): number {
-  let mixed = Math.imul(hash ^ value, 0x9e3779b1);
-  mixed = Math.imul(mixed ^ (mixed >>> 15), 0x85ebca6b);
-  return (mixed ^ (mixed >>> 13)) >>> 0;
-}
-
-function hashText(text: string): number {
-  let hash = SEED;
-  for (let i = 0; i < text.length; i++) hash = Math.imul(hash ^ text.charCodeAt(i), 0x01000193);
-  return hash >>> 0;
-}
-
-function remembered(textOf: (number: number) => string): (number: number) => number {
-  const hashes = new Column("f64");
-  return (number) => {
-    if (number < 0) return 0;
-    let hash = hashes.get(number);
-    if (hash === 0) {
-      hash = hashText(textOf(number)) + 1;
-      hashes.set(number, hash);
-    }
-    return hash;
   };
 }
 

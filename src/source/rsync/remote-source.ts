@@ -43,6 +43,7 @@ export async function openRemoteSource(options: RemoteSourceOptions): Promise<Re
     compress: options.compress,
     ...(options.profile !== undefined && { profile: options.profile }),
     filters: remoteFilters(options.excludes),
+    circumstances: JSON.stringify([options.excludes, options.excludesIgnoringCase, options.excludeLargerThanBytes]),
     previous: options.previous,
     onProblem: options.onProblem,
   });

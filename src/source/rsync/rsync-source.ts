@@ -1,6 +1,7 @@
 import type { RawPath } from "../../platform/raw-path.ts";
 import type { ReportProblem, Source } from "../source.ts";
 import { problemFromComplaint } from "./complaints.ts";
+import { folderDigests } from "./folder-digests.ts";
 import { listedSource } from "./listed-source.ts";
 import type { Basis } from "./protocol/basis.ts";
 import { Channel } from "./protocol/channel.ts";
@@ -26,6 +27,8 @@ export interface RsyncSourceOptions extends PullStart {
   readonly started?: RemoteProcess | undefined;
   /** For tests of older protocols. */
   readonly newestProtocol?: number;
+  /** Whatever else, if it is another than last time, makes the same list to be saved in another way. */
+  readonly circumstances?: string;
   readonly silenceMs?: number;
   readonly mostFiles?: number;
   /** The last version of a file at a path of the snapshot, so that only what has changed in it must travel. */
@@ -122,9 +125,11 @@ async function openSession(
   if (agreement.protocol >= 30) channel.multiplexOutput();
   sendFilters(channel, options.filters ?? []);
   await channel.flush();
-  const received = await receiveFileList(channel.input, listForm(agreement, profile), options.mostFiles ?? MOST_FILES);
-  // What it complains of shows among the list's errors; the words come on a way of their own.
-  if (received.ioErrors !== 0) await remote.hearOut();
+  const digests = folderDigests(JSON.stringify([profile, options.circumstances ?? ""]), listedMs);
+  const form = listForm(agreement, profile);
+  const received = await receiveFileList(channel.input, form, options.mostFiles ?? MOST_FILES, digests.takeIn);
+  // What it complains of shows in the list; the words come on a way of their own.
+  if ((received.ioErrors | channel.ioErrors) !== 0 || received.list.count === 0) await remote.hearOut();
   if (received.list.count === 0) throw nothingThere(options);
   if ((received.ioErrors | channel.ioErrors) !== 0 && said.complaints === 0) {
     onProblem({
@@ -141,7 +146,7 @@ async function openSession(
   let goodbye: Promise<number | undefined> | undefined;
   const sayGoodbye = (): Promise<number | undefined> => (goodbye ??= within(GOODBYE_MS, end(session, channel, remote)));
   return {
-    ...listedSource({ received, order, session, onProblem, previous: options.previous, listedMs }),
+    ...listedSource({ received, order, session, onProblem, previous: options.previous, listedMs, digests }),
     agreement,
     profile,
     traffic: () => ({ receivedBytes: channel.receivedBytes, sentBytes: channel.sentBytes, ...session.counts }),

@@ -165,6 +165,22 @@ export class ByteStore implements SegmentOwner {
     return segment.latin1Slice(at + LENGTH_BYTES, at + LENGTH_BYTES + length);
   }
 
+  length(place: number): number {
+    const segment = this.#segment(place >>> STORE_SEGMENT_BITS);
+    const at = place & STORE_SEGMENT_MASK;
+    return segment[at] | (segment[at + 1] << 8);
+  }
+
+  /** 32 bits of a string, in a way that `factor` chooses. */
+  hash(place: number, factor: number): number {
+    const segment = this.#segment(place >>> STORE_SEGMENT_BITS);
+    const start = (place & STORE_SEGMENT_MASK) + LENGTH_BYTES;
+    const end = start + (segment[start - 2] | (segment[start - 1] << 8));
+    let hash = factor;
+    for (let i = start; i < end; i++) hash = Math.imul(hash ^ segment[i], factor);
+    return hash;
+  }
+
   equals(place: number, bytes: Uint8Array, start: number, end: number): boolean {
     const segment = this.#segment(place >>> STORE_SEGMENT_BITS);
     const at = place & STORE_SEGMENT_MASK;

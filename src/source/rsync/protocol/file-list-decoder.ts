@@ -75,17 +75,25 @@ export interface ReceivedFileList {
   readonly ioErrors: number;
 }
 
-/** Receives a whole list. Names what is wrong where the list is not one that an honest rsync sends. */
+/** What has come of a list so far. */
+export type PartOfFileList = Pick<ReceivedFileList, "list" | "acls" | "xattrs">;
+
+/**
+ * Receives a whole list. Names what is wrong where the list is not one that an honest rsync sends. `onArrived` is called
+ * whenever all that has come is decoded, and more is waited for, and at the end.
+ */
 export async function receiveFileList(
   input: ByteInput,
   form: FileListForm,
   mostEntries: number,
+  onArrived?: (part: PartOfFileList) => void,
 ): Promise<ReceivedFileList> {
   const decoder = new FileListDecoder(form);
   let ioErrors = 0;
   for (;;) {
     const step = input.tryDecode((from) => decoder.next(from));
     if (step === undefined) {
+      onArrived?.(decoder);
       await input.more();
     } else if (step === true) {
       // One path may imply two thousand folders.
@@ -99,6 +107,7 @@ export async function receiveFileList(
       break;
     }
   }
+  onArrived?.(decoder);
   const sendsNames = (form.owners || form.groups || form.acls) && !form.numericIds;
   const users = sendsNames && (form.owners || form.acls) ? await receiveNames(input, form) : new Map<number, string>();
   const groups = sendsNames && (form.groups || form.acls) ? await receiveNames(input, form) : new Map<number, string>();

@@ -156,6 +156,12 @@ export class FileList {
     return place === 0 ? Buffer.alloc(0) : this.store.get(place);
   }
 
+  /** 32 bits of a symbolic link's target, or of a device's numbers, in a way that `factor` chooses. */
+  hashDetail(entry: number, factor: number): number {
+    const place = this.#detail.get(entry);
+    return place === 0 ? 0 : this.store.hash(place, factor);
+  }
+
   setDevice(entry: number, major: number, minor: number): void {
     const numbers = Buffer.alloc(8);
     numbers.writeUInt32LE(major >>> 0, 0);

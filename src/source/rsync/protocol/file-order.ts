@@ -15,7 +15,10 @@ export interface FileOrder {
   readonly group: (directory: number) => DirectoryGroup;
   /** rsync's number of a directory's own entry. */
   readonly indexOfDirectory: (directory: number) => number;
-  /** Entries, directory after directory, each in rsync's order. A directory that is only implied has its number, negated and less 1. */
+  /**
+   * Entries, directory after directory, each in rsync's order as soon as its group was asked for: only then are the files
+   * among them sorted. A directory that is only implied has its number, negated and less 1.
+   */
   readonly sorted: Int32Array;
   /** How many numbers there are: that of the entries. */
   readonly count: number;
@@ -35,19 +38,24 @@ export function orderFiles(list: FileList): FileOrder {
   const sorted = groupByDirectory(list, starts);
   const middles = new Uint32Array(list.directoryCount);
   for (let directory = 0; directory < list.directoryCount; directory++) {
-    middles[directory] = sortGroup(list, sorted, starts[directory], starts[directory + 1]);
+    middles[directory] = sortDirectories(list, sorted, starts[directory], starts[directory + 1]);
   }
+  const isSorted = new Uint8Array(list.directoryCount);
   const { firstIndexes, ownIndexes } = numberEntries(list, sorted, starts, middles);
   return {
     sorted,
     count: list.count,
     indexOfDirectory: (directory) => ownIndexes[directory],
-    group: (directory) => ({
-      start: starts[directory],
-      directories: middles[directory],
-      end: starts[directory + 1],
-      firstIndex: firstIndexes[directory],
-    }),
+    group(directory) {
+      if (isSorted[directory] === 0) sortOthers(list, sorted, starts[directory], middles[directory]);
+      isSorted[directory] = 1;
+      return {
+        start: starts[directory],
+        directories: middles[directory],
+        end: starts[directory + 1],
+        firstIndex: firstIndexes[directory],
+      };
+    },
   };
 }
 
@@ -94,16 +102,23 @@ function groupByDirectory(list: FileList, starts: Uint32Array): Int32Array {
 
 const SLASH = 0x2f;
 
-/** Sorts one directory's members as rsync does; the result is where the directories begin. */
-function sortGroup(list: FileList, sorted: Int32Array, start: number, end: number): number {
-  const group = sorted.subarray(start, end);
-  const others = group.filter((member) => memberDirectory(list, member) < 0);
-  const directories = group.filter((member) => memberDirectory(list, member) >= 0);
-  others.sort((a, b) => list.store.compare(list.namePlace(a), list.namePlace(b), -1) || a - b);
+/** Puts the directories among one directory's members behind the others, as rsync sorts them; the result is where they begin. */
+function sortDirectories(list: FileList, sorted: Int32Array, start: number, end: number): number {
+  const directories: number[] = [];
+  let middle = start;
+  for (let at = start; at < end; at++) {
+    const member = sorted[at];
+    if (memberDirectory(list, member) >= 0) directories.push(member);
+    else sorted[middle++] = member;
+  }
   directories.sort((a, b) => list.store.compare(memberName(list, a), memberName(list, b), SLASH) || a - b);
-  group.set(others, 0);
-  group.set(directories, others.length);
-  return start + others.length;
+  sorted.set(directories, middle);
+  return middle;
+}
+
+function sortOthers(list: FileList, sorted: Int32Array, start: number, end: number): void {
+  const others = sorted.subarray(start, end);
+  others.sort((a, b) => list.store.compare(list.namePlace(a), list.namePlace(b), -1) || a - b);
 }
 
 function numberEntries(
@@ -166,9 +181,15 @@ export interface WalkStep {
 
 /**
  * Everything below `top` in our order: depth first, names in one directory ascending by bytes, no name twice. Refuses a
- * list in which something lies below what is not a directory.
+ * list in which something lies below what is not a directory. Directories that are put into `skipped` meanwhile are left,
+ * or not entered at all.
  */
-export function* walkInOrder(list: FileList, order: FileOrder, top: number): Generator<WalkStep, void, undefined> {
+export function* walkInOrder(
+  list: FileList,
+  order: FileOrder,
+  top: number,
+  skipped: number[] = [],
+): Generator<WalkStep, void, undefined> {
   const stack = [openFrame(list, order, top)];
   while (stack.length > 0) {
     const frame = stack[stack.length - 1];
@@ -178,7 +199,16 @@ export function* walkInOrder(list: FileList, order: FileOrder, top: number): Gen
       continue;
     }
     yield step;
-    if (step.directory >= 0) stack.push(openFrame(list, order, step.directory));
+    let isEntered = step.directory >= 0;
+    for (const directory of skipped.splice(0)) {
+      if (directory === step.directory) isEntered = false;
+      const depth = stack.findIndex((open) => open.directory === directory);
+      if (depth >= 0) {
+        stack.length = depth;
+        isEntered = false;
+      }
+    }
+    if (isEntered) stack.push(openFrame(list, order, step.directory));
   }
 }
 

@@ -1,0 +1,209 @@
+import assert from "node:assert/strict";
+import { existsSync, readFileSync } from "node:fs";
+import path from "node:path";
+import { describe, it, type TestContext } from "node:test";
+import { temporaryFolder } from "../../test/support/temporary-folder.ts";
+import { encodeEntry } from "../format/tree.ts";
+import type { FileStat, FileType } from "../platform/file-stat.ts";
+import type { RawPath } from "../platform/raw-path.ts";
+import type { SourceEntry } from "../source/source.ts";
+import { openResumableLog } from "./resumable-log.ts";
+import { treeEntryOf } from "./tree-entry.ts";
+import { createWalkLog, openWalkLog } from "./walk-log.ts";
+import type { FolderVisitor, KnownEntries, WalkLogWriter, WalkRecord } from "./walk-log.ts";
+
+/** top (digest), top/a (digest, complete), top/a/1, top/a/2, top/b (digest, not complete), top/b/3, top/c (none), top/c/4 */
+const PATHS = ["", "a", "a/1", "a/2", "b", "b/3", "c", "c/4"];
+const treeId = (text: string): Buffer => Buffer.alloc(32, text);
+const digestOf = (place: string): string => `digest of ${place}`.padEnd(16, ".").slice(0, 16);
+const ALL: FolderVisitor = { entry: () => true, tree: () => true };
+
+describe("a walk log", () => {
+  it("gives a directory that was saved whole, and what comes behind it", (t) => {
+    const log = openLog(t);
+    log.match(entry(""));
+    const a = log.match(entry("a"));
+    assert.equal(a?.digest, digestOf("a"));
+    const seen: string[] = [];
+    const folder = log.takeFolder(1, {
+      entry: (_block, _at, _ids, type, sizeBytes) => seen.push(`${type} ${sizeBytes}`) > 0,
+      tree: (ids) => seen.push(ids.toString("latin1").replaceAll(/(.)\1+/g, "$1")) > 0,
+    });
+    assert.deepEqual(seen, ["file 7", "file 7", "a"]);
+    assert.deepEqual([folder?.from, folder?.to, folder?.treeId.toString("latin1")], [1, 5, "a".repeat(32)]);
+    assert.equal(log.match(entry("b"))?.same, "all");
+    assert.equal(log.match(entry("b/3"))?.same, "all");
+    log.close();
+  });
+
+  it("gives no directory of which not all was saved, and then what is in it one by one", (t) => {
+    const log = openLog(t);
+    log.match(entry(""));
+    assert.equal(log.takeFolder(0, ALL), undefined);
+    log.match(entry("a"));
+    log.match(entry("a/1"));
+    assert.equal(log.match(entry("a/2"))?.position, 3);
+    log.match(entry("b"));
+    assert.equal(log.takeFolder(1, ALL), undefined);
+    assert.equal(log.match(entry("b/3"))?.position, 6);
+    log.match(entry("c"));
+    assert.equal(log.takeFolder(1, ALL), undefined);
+    assert.equal(log.match(entry("c/4"))?.same, "all");
+    assert.equal(log.hasMore(), false);
+    log.close();
+  });
+
+  it("goes back to where it was when a visitor does not agree, over blocks of the file as well", (t) => {
+    const file = path.join(temporaryFolder(t), "log");
+    const writer = createWalkLog(file);
+    writer.add(record("", digestOf("")));
+    const names = Array.from({ length: 20_000 }, (_, number) => `file-${String(number).padStart(6, "0")}`);
+    for (const name of names) writer.add(record(name));
+    writer.addFolderEnd(0, [treeId("x")]);
+    writer.commit();
+    const log = openWalkLog(file);
+    assert.ok(log);
+    log.match(entry(""));
+    let left = names.length;
+    assert.equal(log.takeFolder(0, { entry: () => --left > 0, tree: () => true }), undefined);
+    for (const [number, name] of names.entries()) assert.equal(log.match(entry(name))?.position, number + 1);
+    log.close();
+  });
+
+  it("stays as it is while all is as it tells, and holds everything once something is not", (t) => {
+    const file = path.join(temporaryFolder(t), "log");
+    writeAll(createWalkLog(file));
+    const before = readFileSync(file);
+
+    const same = openWalkLog(file);
+    assert.ok(same);
+    const unchanged = createWalkLog(file, same);
+    replay(same, unchanged, PATHS);
+    unchanged.commit();
+    assert.equal(unchanged.hasDiverged(), false);
+    same.close();
+
+    const again = openWalkLog(file);
+    assert.ok(again);
+    const changed = createWalkLog(file, again);
+    changed.add({ ...record(""), digest: digestOf(""), sameAs: undefined });
+    again.match(entry(""));
+    again.match(entry("a"));
+    const folder = again.takeFolder(1, ALL);
+    assert.ok(folder);
+    changed.addFolder(folder);
+    for (const place of PATHS.slice(4)) changed.add(record(place, digestFor(place)));
+    changed.commit();
+    again.close();
+    assert.deepEqual(readFileSync(file), before);
+  });
+});
+
+describe("the log of a run that may be resumed", () => {
+  it("is not written where all is as it was, whether the run came to its end or not", (t) => {
+    const file = path.join(temporaryFolder(t), "log");
+    writeAll(openResumableLog(file).log);
+    const before = readFileSync(file);
+    for (const end of ["commit", "discard"] as const) {
+      const { known, log } = openResumableLog(file);
+      const places = end === "commit" ? PATHS : PATHS.slice(0, 4);
+      assert.ok(known);
+      replay(known, log, places);
+      log[end]();
+      known.close();
+      assert.equal(existsSync(`${file}.partial`), false);
+      assert.deepEqual(readFileSync(file), before);
+    }
+  });
+
+  it("is kept of a run that broke off, and becomes that of one that finds no more", (t) => {
+    const file = path.join(temporaryFolder(t), "log");
+    const first = openResumableLog(file);
+    writeAll(first.log, PATHS.slice(0, 4), "discard");
+    assert.equal(existsSync(file), false);
+    const second = openResumableLog(file);
+    second.known?.match(entry(""));
+    second.known?.match(entry("a"));
+    const folder = second.known?.takeFolder?.(1, ALL);
+    assert.ok(folder);
+    second.log.add({ ...record("", digestOf("")), sameAs: 0 });
+    second.log.addFolder(folder);
+    second.log.commit();
+    second.known?.close();
+    assert.equal(existsSync(`${file}.partial`), false);
+    const whole = openWalkLog(file);
+    assert.equal(whole?.match(entry(""))?.same, "all");
+    assert.equal(whole.match(entry("a"))?.same, "all");
+    whole.close();
+  });
+});
+
+/** A run that finds all as it was. */
+function replay(known: KnownEntries, log: WalkLogWriter, places: readonly string[]): void {
+  for (const place of places) {
+    if (place.startsWith("a/")) continue;
+    const sameAs = known.match(entry(place))?.position;
+    const folder = place === "a" ? known.takeFolder?.(1, ALL) : undefined;
+    if (folder === undefined) log.add({ ...record(place, digestFor(place)), sameAs });
+    else log.addFolder(folder);
+  }
+}
+
+const digestFor = (place: string): string | undefined => (["", "a", "b"].includes(place) ? digestOf(place) : undefined);
+
+function openLog(t: TestContext): NonNullable<ReturnType<typeof openWalkLog>> {
+  const file = path.join(temporaryFolder(t), "log");
+  writeAll(createWalkLog(file));
+  const log = openWalkLog(file);
+  assert.ok(log);
+  return log;
+}
+
+function writeAll(
+  writer: WalkLogWriter,
+  places: readonly string[] = PATHS,
+  end: "commit" | "discard" = "commit",
+): void {
+  for (const place of places) {
+    writer.add(record(place, digestFor(place)));
+    if (place === "a/2") writer.addFolderEnd(1, [treeId("a")]);
+  }
+  writer[end]();
+}
+
+function statOf(place: string): FileStat {
+  const type: FileType = ["", "a", "b", "c"].includes(place) ? "directory" : "file";
+  const times = { mtimeSeconds: 1e9, mtimeNanoseconds: 5, ctimeSeconds: 1e9, ctimeNanoseconds: 6 };
+  const numbers = {
+    deviceMajor: 0,
+    deviceMinor: 0,
+    rdevMajor: 0,
+    rdevMinor: 0,
+    inodeFlags: 0,
+    inodeHigh: 0,
+    inodeLow: 9,
+  };
+  return { type, mode: 0o644, uid: 0, gid: 0, sizeBytes: 7, links: 1, allocatedBytes: 7, ...times, ...numbers };
+}
+
+function entry(place: string): SourceEntry {
+  const parts = place === "" ? [] : place.split("/");
+  return { path: place as RawPath, name: (parts.at(-1) ?? "") as RawPath, depth: parts.length, stat: statOf(place) };
+}
+
+function record(place: string, digest?: string): WalkRecord {
+  const { name, depth, stat } = entry(place);
+  const parts = {
+    name,
+    stat,
+    xattrs: [],
+    target: undefined,
+    hardLink: undefined,
+    content: [],
+    listed: false,
+    holes: [],
+  };
+  const holes = stat.type === "file" ? [{ offset: 0, lengthBytes: 7 }] : [];
+  const encoded = encodeEntry(treeEntryOf({ ...parts, holes }));
+  return { depth, stat, encoded, listedIds: Buffer.alloc(0), digest, trust: "all", sameAs: undefined };
+}
