@@ -62,6 +62,13 @@ export class Cursor {
     return this.bytes.subarray(start, start + length);
   }
 
+  /** Copies the next `length` bytes, few of them, to a place in `to`, where there must be room. */
+  copyInto(to: Uint8Array, at: number, length: number): void {
+    const start = this.#need(length);
+    const bytes = this.bytes;
+    for (let i = 0; i < length; i++) to[at + i] = bytes[start + i];
+  }
+
   /** A copy of the next `length` bytes. The caller has bounded `length`. */
   copy(length: number): Buffer {
     return Buffer.from(this.view(length));

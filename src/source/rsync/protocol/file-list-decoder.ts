@@ -89,9 +89,10 @@ export async function receiveFileList(
   onArrived?: (part: PartOfFileList) => void,
 ): Promise<ReceivedFileList> {
   const decoder = new FileListDecoder(form);
+  const next = (from: Cursor): ReturnType<FileListDecoder["next"]> => decoder.next(from);
   let ioErrors = 0;
   for (;;) {
-    const step = input.tryDecode((from) => decoder.next(from));
+    const step = input.tryDecode(next);
     if (step === undefined) {
       onArrived?.(decoder);
       await input.more();
@@ -139,9 +140,8 @@ class FileListDecoder {
   readonly acls: AclCache = { access: [], default: [] };
   readonly xattrs = new AttributeSets();
   readonly #form: FileListForm;
-  /** The path of the entry before, in the buffer of the two that alternate. */
-  #path = Buffer.alloc(PATH_BYTES);
-  #spare = Buffer.alloc(PATH_BYTES);
+  /** The path of the entry before. While one is read, only what the two do not share is written over. */
+  readonly #path = Buffer.alloc(PATH_BYTES);
   #pathLength = 0;
   #place: PlaceInTree = { parent: 0, nameStart: 0 };
   #file: ListedFile = { mode: 0, sizeBytes: 0, mtimeSeconds: 0, mtimeNanoseconds: 0, uid: 0, gid: 0 };
@@ -221,16 +221,14 @@ class FileListDecoder {
     this.#keepAttributes(entry, attributes);
   }
 
-  /** Builds the path in the spare buffer; `shared` bytes of it are those of the path before. */
+  /** Builds the path; `shared` bytes of it are those of the path before. */
   #readPath(from: Cursor, flags: number): { readonly shared: number; readonly length: number } {
     const shared = flags & ENTRY_FLAG.sameName ? from.byte() : 0;
     const rest = flags & ENTRY_FLAG.longName ? (this.#form.protocol < 30 ? from.int32() : from.varint()) : from.byte();
     if (rest < 0 || shared + rest >= PATH_BYTES) throw new RsyncProtocolError("rsync protocol: a path is too long");
     if (shared > this.#pathLength) throw new RsyncProtocolError("rsync protocol: a path continues what is not there");
     if (shared + rest === 0) throw new RsyncProtocolError("rsync protocol: a path is empty");
-    const tail = from.view(rest);
-    this.#path.copy(this.#spare, 0, 0, shared);
-    tail.copy(this.#spare, shared);
+    from.copyInto(this.#path, shared, rest);
     return { shared, length: shared + rest };
   }
 
@@ -333,11 +331,9 @@ class FileListDecoder {
 
   #add(shared: number, length: number, file: ListedFile): number {
     const { list } = this;
-    const path = this.#spare;
+    const path = this.#path;
     const known = shared >= this.#place.nameStart ? this.#place : undefined;
     const place = placeInTree(list, path, length, this.#form.relative, known);
-    this.#spare = this.#path;
-    this.#path = path;
     this.#pathLength = length;
     this.#place = place;
     this.#file = file;
