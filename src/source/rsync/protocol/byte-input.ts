@@ -115,6 +115,19 @@ export class ByteInput {
     return taken;
   }
 
+  /** As `tryTake`, but a view, which is only valid until more is waited for. */
+  tryView(maximum: number): Buffer | undefined {
+    const cursor = this.#cursor;
+    if (cursor.remaining === 0) {
+      this.#needMore();
+      return undefined;
+    }
+    const start = cursor.at;
+    cursor.at = Math.min(cursor.end, start + maximum);
+    if (this.#full) this.#noteRoom();
+    return cursor.bytes.subarray(start, cursor.at);
+  }
+
   /** Memory for a piece. Small ones lie side by side: a buffer for each costs more than what is in it. */
   allocate(length: number): Buffer {
     if (length > LARGEST_SHARED_BYTES) return Buffer.allocUnsafeSlow(length);

@@ -21,12 +21,16 @@ import type { WireAttribute } from "./xattr.ts";
 const BUFFER_BYTES = 4 * 1024 * 1024;
 /** Requests are gathered to about this much before they are sent. */
 const REQUEST_BYTES = 16 * 1024;
-/** Matched blocks that lie side by side are given as one piece of up to this. */
-const LONGEST_RUN_BYTES = 256 * 1024;
+/** What comes one after another, and matched blocks that lie side by side, are given as one piece of up to this. */
+const PIECE_BYTES = 256 * 1024;
+/** Of a file that is longer than the list says. */
+const UNFORESEEN_BYTES = 32 * 1024;
 /** Files of up to this are taken at once, if they have arrived whole. */
 const LARGEST_SMALL_FILE_BYTES = 256 * 1024;
 /** Values of long extended attributes that are kept for the files that share them. */
 const MOST_ATTRIBUTE_BYTES = 128 * 1024 * 1024;
+
+const NOTHING = Buffer.alloc(0);
 
 /** Who takes a content that came wrong asks for it again at once, or not at all. */
 const REPEAT_WITHIN_MS = 5 * 60 * 1000;
@@ -643,9 +647,11 @@ export class ReceiverSession {
   async #receiveContent(sent: Sent, transfer: Transfer): Promise<void> {
     const { sums } = this.#options;
     const file = sums.startFile();
-    const assembly = new FileAssembly(sent, file, this.counts, (bytes) => this.#give(sent, transfer, bytes));
+    const sizeBytes = this.#options.received.list.sizeBytes(transfer.request.entry);
+    const give = (bytes: Buffer): void | Promise<void> => this.#give(sent, transfer, bytes);
+    const assembly = new FileAssembly({ sent, sizeBytes, sum: file, counts: this.counts, give });
     await this.#tokens.readFile(assembly);
-    const busy = assembly.flushRun();
+    const busy = assembly.end();
     if (busy !== undefined) await busy;
     const theirs = await this.#channel.input.decode((from) => from.copy(sums.lengthBytes));
     if (sent.superseded) return;
@@ -727,71 +733,111 @@ function sameHead(a: SumHead, b: SumHead): boolean {
   );
 }
 
-/** Puts a file together, and sums it up. Matched blocks that lie side by side in the basis are read as one. */
+interface AssemblyParts {
+  readonly sent: Sent;
+  /** As the list has it: only a guess, as the file may have changed since. */
+  readonly sizeBytes: number;
+  readonly sum: RunningSum;
+  readonly counts: TransferCounts;
+  readonly give: (bytes: Buffer) => void | Promise<void>;
+}
+
+/**
+ * Puts a file together, and sums it up. What is sent is gathered, and matched blocks that lie side by side in the basis are
+ * read as one: each piece costs more than what is in it.
+ */
 class FileAssembly implements TokenSink {
-  readonly #sent: Sent;
-  readonly #sum: RunningSum;
-  readonly #counts: TransferCounts;
-  readonly #give: (bytes: Buffer) => void | Promise<void>;
+  readonly #parts: AssemblyParts;
   /** A part of the basis could not be read. */
   isBroken = false;
+  #gathered: Buffer = NOTHING;
+  #gatheredBytes = 0;
+  /** All that was put together, as far as it was gathered. */
+  #doneBytes = 0;
   #runStart = 0;
   #runBytes = 0;
 
-  constructor(sent: Sent, sum: RunningSum, counts: TransferCounts, give: (bytes: Buffer) => void | Promise<void>) {
-    this.#sent = sent;
-    this.#sum = sum;
-    this.#counts = counts;
-    this.#give = give;
+  constructor(parts: AssemblyParts) {
+    this.#parts = parts;
   }
 
   literal(bytes: Buffer): void | Promise<void> {
-    const busy = this.flushRun();
-    if (busy !== undefined) return busy.then(() => this.#take(bytes));
-    return this.#take(bytes);
+    const busy = this.#flushRun();
+    if (busy === undefined) return this.#take(bytes);
+    const kept = Buffer.from(bytes);
+    return busy.then(() => this.#take(kept));
   }
 
   #take(bytes: Buffer): void | Promise<void> {
-    this.#counts.literalBytes += bytes.length;
-    this.#sum.update(bytes);
-    return this.#give(bytes);
+    this.#parts.counts.literalBytes += bytes.length;
+    this.#parts.sum.update(bytes);
+    let busy: void | Promise<void> = undefined;
+    for (let at = 0; at < bytes.length;) {
+      if (this.#gatheredBytes === this.#gathered.length) busy = this.#startPiece() ?? busy;
+      const copied = bytes.copy(this.#gathered, this.#gatheredBytes, at);
+      this.#gatheredBytes += copied;
+      this.#doneBytes += copied;
+      at += copied;
+    }
+    return busy;
+  }
+
+  #startPiece(): void | Promise<void> {
+    const busy = this.#flushGathered();
+    const expected = this.#parts.sizeBytes - this.#doneBytes;
+    this.#gathered = Buffer.allocUnsafeSlow(expected > 0 ? Math.min(expected, PIECE_BYTES) : UNFORESEEN_BYTES);
+    return busy;
+  }
+
+  #flushGathered(): void | Promise<void> {
+    const gathered = this.#gathered.subarray(0, this.#gatheredBytes);
+    this.#gathered = NOTHING;
+    this.#gatheredBytes = 0;
+    return gathered.length === 0 ? undefined : this.#parts.give(gathered);
   }
 
   block(index: number): void | Promise<void> {
-    const { head, basis } = this.#sent;
+    const { head, basis } = this.#parts.sent;
     if (basis === undefined || index >= head.count) {
       throw new RsyncProtocolError(`rsync protocol: there is no block ${index} of the file that is updated`);
     }
     const start = index * head.blockBytes;
     const length = blockLengthAt(head, index);
-    this.#counts.matchedBytes += length;
+    this.#parts.counts.matchedBytes += length;
+    this.#doneBytes += length;
     const isNext = this.#runBytes > 0 && start === this.#runStart + this.#runBytes;
-    if (isNext && this.#runBytes + length <= LONGEST_RUN_BYTES) {
+    if (isNext && this.#runBytes + length <= PIECE_BYTES) {
       this.#runBytes += length;
       return undefined;
     }
-    const busy = this.flushRun();
+    const busy = this.#runBytes > 0 ? this.#flushRun() : this.#flushGathered();
     this.#runStart = start;
     this.#runBytes = length;
     return busy;
   }
 
   async blockContent(index: number): Promise<Uint8Array> {
-    const { head, basis } = this.#sent;
+    const { head, basis } = this.#parts.sent;
     if (basis === undefined || index >= head.count)
       throw new RsyncProtocolError(`rsync protocol: there is no block ${index}`);
     return basis.range(index * head.blockBytes, blockLengthAt(head, index));
   }
 
-  flushRun(): void | Promise<void> {
-    const { basis } = this.#sent;
+  /** Gives what is left. */
+  end(): void | Promise<void> {
+    return this.#runBytes > 0 ? this.#flushRun() : this.#flushGathered();
+  }
+
+  #flushRun(): void | Promise<void> {
+    const { sent, sum, give } = this.#parts;
+    const { basis } = sent;
     if (this.#runBytes === 0 || basis === undefined) return undefined;
     const [start, length] = [this.#runStart, this.#runBytes];
     this.#runBytes = 0;
     return basis.range(start, length).then(
       (bytes) => {
-        this.#sum.update(bytes);
-        return this.#give(Buffer.from(bytes));
+        sum.update(bytes);
+        return give(Buffer.from(bytes));
       },
       () => {
         this.isBroken = true;

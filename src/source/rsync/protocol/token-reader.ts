@@ -8,6 +8,7 @@ import { StreamPump } from "./stream-pump.ts";
 
 /** Takes what a file is put together from, in order. Where a promise is returned, the next waits for it. */
 export interface TokenSink {
+  /** The bytes are only valid until it returns, whether with a promise or not. */
   literal(bytes: Buffer): void | Promise<void>;
   block(index: number): void | Promise<void>;
   /** The content of a block that was just named: for a compression whose history it becomes a part of. */
@@ -45,7 +46,7 @@ async function readPlainTokens(input: ByteInput, sink: TokenSink): Promise<void>
       continue;
     }
     for (let rest = token; rest > 0;) {
-      const piece = input.tryTake(rest);
+      const piece = input.tryView(rest);
       if (piece === undefined) {
         await input.more();
         continue;
