@@ -11,8 +11,8 @@ import type { Basis } from "../source/rsync/index.ts";
 export interface PreviousVersions {
   /** The file at a path; undefined where there is none, or where it may not be read. */
   readonly file: (path: RawPath) => Promise<FileEntry | undefined>;
-  /** Its content, from which an rsync takes what has not changed. */
-  readonly content: (path: RawPath) => Promise<Basis | undefined>;
+  /** Its content, from which an rsync takes what has not changed. Undefined at once where there is no older snapshot. */
+  readonly content: (path: RawPath) => Promise<Basis | undefined> | undefined;
   readonly setParent: (repository: Repository, parent: SnapshotRecord) => void;
 }
 
@@ -28,6 +28,13 @@ export function previousVersions(): PreviousVersions {
     return entry?.type === "file" ? { view, entry } : undefined;
   }
 
+  async function content(path: RawPath): Promise<Basis | undefined> {
+    const found = await find(path);
+    if (found === undefined) return undefined;
+    const { view, entry } = found;
+    return { sizeBytes: entry.sizeBytes, read: (offset, length) => view.read(entry, offset, length) };
+  }
+
   return {
     setParent: (repository, parent) => {
       // A write-only key cannot read what it compares with; then everything changed is sent whole.
@@ -38,11 +45,6 @@ export function previousVersions(): PreviousVersions {
       };
     },
     file: async (path) => (await find(path))?.entry,
-    content: async (path) => {
-      const found = await find(path);
-      if (found === undefined) return undefined;
-      const { view, entry } = found;
-      return { sizeBytes: entry.sizeBytes, read: (offset, length) => view.read(entry, offset, length) };
-    },
+    content: (path) => (open === undefined ? undefined : content(path)),
   };
 }

@@ -27,7 +27,7 @@ export interface ListedSourceParts {
   readonly session: ReceiverSession;
   readonly onProblem: ReportProblem;
   /** The last version of a file, so that only what has changed in it must travel. */
-  readonly previous: ((path: RawPath) => Promise<Basis | undefined>) | undefined;
+  readonly previous: ((path: RawPath) => Promise<Basis | undefined> | undefined) | undefined;
   /** When the list began to be made, by our clock. */
   readonly listedMs: number;
   /** Digests of whole folders. */
@@ -123,7 +123,7 @@ export function listedSource(parts: ListedSourceParts): ListedSource {
     const transfer = session.request({
       index,
       entry: number,
-      path: Buffer.from(path, "latin1").toString("utf8"),
+      path,
       openBasis,
     });
     if (stat.sizeBytes < SMALLEST_SPARSE_BYTES)

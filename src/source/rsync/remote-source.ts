@@ -22,7 +22,7 @@ export interface RemoteSourceOptions {
   /** By default all is asked for, and the plainest form where that is refused. */
   readonly profile?: PullProfile | undefined;
   /** The last version of a file, so that only what has changed in it must travel. */
-  readonly previous: (path: RawPath) => Promise<Basis | undefined>;
+  readonly previous: (path: RawPath) => Promise<Basis | undefined> | undefined;
   readonly onProblem: ReportProblem;
 }
 

@@ -32,7 +32,7 @@ export interface RsyncSourceOptions extends PullStart {
   readonly silenceMs?: number;
   readonly mostFiles?: number;
   /** The last version of a file at a path of the snapshot, so that only what has changed in it must travel. */
-  readonly previous?: (path: RawPath) => Promise<Basis | undefined>;
+  readonly previous?: (path: RawPath) => Promise<Basis | undefined> | undefined;
   readonly onProblem: ReportProblem;
   /** Lines that the other side means for a person and that are no complaints. */
   readonly onNote?: (text: string) => void;

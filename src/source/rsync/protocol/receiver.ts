@@ -1,3 +1,4 @@
+import type { RawPath } from "../../../platform/raw-path.ts";
 import { ContentToReadAgainError, FileUnreadableError } from "../../source.ts";
 import { BasisReader } from "./basis.ts";
 import type { Basis } from "./basis.ts";
@@ -39,10 +40,9 @@ export interface TransferRequest {
   /** rsync's number of the file. */
   readonly index: number;
   readonly entry: number;
-  /** How the file is named in messages of the other side. */
-  readonly path: string;
+  readonly path: RawPath;
   /** Called when the request is about to be sent. */
-  readonly openBasis?: (() => Promise<Basis | undefined>) | undefined;
+  readonly openBasis?: (() => Promise<Basis | undefined> | undefined) | undefined;
 }
 
 /** A file's content on its way. */
@@ -422,10 +422,10 @@ export class ReceiverSession {
 
   #sendTransferRequest(transfer: Transfer): void | Promise<void> {
     const { openBasis } = transfer.request;
-    if (openBasis === undefined || transfer.isSecondTry) return this.#writeTransferRequest(transfer, undefined);
+    const opening = transfer.isSecondTry ? undefined : openBasis?.();
+    if (opening === undefined) return this.#writeTransferRequest(transfer, undefined);
     // A basis only saves bytes: where it cannot be had, the file is sent whole.
-    const opening = openBasis().catch(() => undefined);
-    return opening.then((opened) => this.#writeTransferRequest(transfer, opened));
+    return opening.catch(() => undefined).then((opened) => this.#writeTransferRequest(transfer, opened));
   }
 
   #writeTransferRequest(transfer: Transfer, opened: Basis | undefined): void | Promise<void> {
@@ -670,7 +670,7 @@ export class ReceiverSession {
   }
 
   #settleAsWrong(transfer: Transfer): void {
-    const { path } = transfer.request;
+    const path = pathInMessages(transfer);
     if (transfer.isSecondTry) {
       transfer.settle(
         new FileUnreadableError(`${path} could not be read to its end, or was changed while it was sent`),
@@ -699,7 +699,7 @@ export class ReceiverSession {
   }
 
   #settleAsMissing(transfer: Transfer): void {
-    const { path } = transfer.request;
+    const path = pathInMessages(transfer);
     const complaint = this.#complaints.findLast((text) => text.includes(path));
     transfer.settle(
       new FileUnreadableError(complaint ?? `${path} was not sent: it went away, or cannot be read there`),
@@ -717,6 +717,11 @@ export class ReceiverSession {
       return { readBytes, writtenBytes, totalBytes };
     });
   }
+}
+
+/** How the file is named in messages of the other side. */
+function pathInMessages({ request }: Transfer): string {
+  return Buffer.from(request.path, "latin1").toString("utf8");
 }
 
 interface SmallFile {
