@@ -506,8 +506,13 @@ export class ReceiverSession {
 
   async #receive(): Promise<void> {
     for (;;) {
-      if (this.#receiveSmallFile()) {
+      const small = this.#receiveSmallFile();
+      if (small === "taken") {
         if (this.#bufferedBytes >= BUFFER_BYTES) await this.#roomToTake();
+        continue;
+      }
+      if (small === "not all here") {
+        await this.#channel.input.more();
         continue;
       }
       const index = await this.#indexReader.read(this.#channel.input);
@@ -522,21 +527,22 @@ export class ReceiverSession {
   }
 
   /**
-   * Takes a file that is small and has arrived whole, as nearly all do, without the promises that others need. False
-   * where it is anything else; then nothing was taken.
+   * Takes a file that is small, as nearly all are, without the promises that others need, as soon as all of it has
+   * arrived. Otherwise nothing is taken.
    */
-  #receiveSmallFile(): boolean {
+  #receiveSmallFile(): "taken" | "not all here" | "other" {
     const sent = this.#sent[this.#sentHead];
-    if (sent?.transfer === undefined || !this.#takesSmallFiles) return false;
-    if (sent.superseded || sent.basis !== undefined || sent.state !== "awaited") return false;
+    if (sent?.transfer === undefined || !this.#takesSmallFiles) return "other";
+    if (sent.superseded || sent.basis !== undefined || sent.state !== "awaited") return "other";
     const small = this.#channel.input.tryDecode((from) => this.#decodeSmallFile(from, sent));
-    if (small === undefined || small === "other") return false;
+    if (small === undefined) return "not all here";
+    if (small === "other") return "other";
     this.counts.literalBytes += small.content.length;
     if (small.content.length > 0 && sent.transfer.give(small.content)) this.#bufferedBytes += small.content.length;
     if (small.isRight) sent.transfer.settle();
     else this.#settleAsWrong(sent.transfer);
     this.#advance();
-    return true;
+    return "taken";
   }
 
   #decodeSmallFile(from: Cursor, sent: Sent): SmallFile | "other" {
