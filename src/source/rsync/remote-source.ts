@@ -2,7 +2,8 @@ import { UsageError } from "../../errors.ts";
 import { rawPathFromText } from "../../platform/raw-path.ts";
 import type { RawPath } from "../../platform/raw-path.ts";
 import { compileExcludes } from "../local/exclude-patterns.ts";
-import type { ReportProblem, Source } from "../source.ts";
+import { allExcluded } from "../all-excluded.ts";
+import type { ReportProblem, Source, SourceEntry } from "../source.ts";
 import { excludingSource, remoteFilters } from "./excluding-source.ts";
 import type { Basis } from "./protocol/basis.ts";
 import { normaliseRemotePath } from "./remote-command.ts";
@@ -85,5 +86,27 @@ export async function openRemoteSource(options: RemoteSourceOptions): Promise<Re
     }),
     largerThanBytes: options.excludeLargerThanBytes ?? Number.POSITIVE_INFINITY,
   };
-  return { ...excludingSource(source, exclusions), profile: source.profile, traffic: source.traffic };
+  const left = excludingSource(source, exclusions);
+  return {
+    ...left,
+    entries: () => unlessOnlyAbove(places.paths, left),
+    profile: source.profile,
+    traffic: source.traffic,
+  };
+}
+
+/**
+ * The entries of a source. Throws `UsageError` at their end where they are nothing but folders above the paths. (Whether
+ * they lie at the paths does not matter: a forced command may show what it likes.)
+ */
+async function* unlessOnlyAbove(paths: readonly RawPath[], source: Source): AsyncGenerator<readonly SourceEntry[]> {
+  const wanted = paths.map((path) => path.replace(/^\/+/, ""));
+  const isAbove = ({ path }: SourceEntry): boolean =>
+    wanted.every((top) => top !== "") && (path === "" || wanted.some((top) => top.startsWith(`${path}/`)));
+  let isOnlyAbove = true;
+  for await (const batch of source.entries()) {
+    isOnlyAbove &&= batch.every(isAbove);
+    yield batch;
+  }
+  if (isOnlyAbove) throw allExcluded();
 }

@@ -1,4 +1,6 @@
+import type { HoldfastError } from "../../errors.ts";
 import type { RawPath } from "../../platform/raw-path.ts";
+import { allExcluded } from "../all-excluded.ts";
 import type { ReportProblem, Source } from "../source.ts";
 import { problemFromComplaint } from "./complaints.ts";
 import { listedSource } from "./listed-source.ts";
@@ -145,7 +147,7 @@ async function openSession(
   await channel.flush();
   const received = await receiveFileList(channel.input, listForm(agreement, profile), options.mostFiles ?? MOST_FILES);
   await remote.hearOut();
-  if (received.list.count === 0) throw nothingThere(options);
+  if (received.list.count === 0) throw said.anything ? nothingThere(options) : nothingListed(options);
   if ((received.ioErrors | channel.ioErrors) !== 0 && said.complaints === 0) {
     onProblem({
       path: "" as RawPath,
@@ -262,9 +264,17 @@ function refuseMixedTops({ list }: ReceivedFileList): void {
   }
 }
 
-function nothingThere(options: RsyncSourceOptions): RsyncFailedError {
-  return new RsyncFailedError(`there is nothing to save at ${options.paths.join(", ")}`, RSYNC_EXIT.partial, {
-    hint: "Check the paths for typing errors, and whether the login may read them.",
+/** Of what is not there rsync complains; of what is to be left out it says nothing. */
+function nothingListed(options: RsyncSourceOptions): HoldfastError {
+  return (options.filters ?? []).length > 0 ? allExcluded() : nothingThere(options);
+}
+
+function nothingThere({ paths }: RsyncSourceOptions): RsyncFailedError {
+  const hasWildcard = paths.some((path) => /[*?[]/.test(path));
+  return new RsyncFailedError(`there is nothing to save at ${paths.join(", ")}`, RSYNC_EXIT.partial, {
+    hint: hasWildcard
+      ? "Wildcards do not stand for anything here: name the folder, and what in it to leave out with --exclude."
+      : "Check the paths for typing errors, and whether the login may read them.",
   });
 }
 

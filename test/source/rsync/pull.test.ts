@@ -110,6 +110,25 @@ test("what is excluded is neither saved nor sent", { skip }, async (t) => {
   );
 });
 
+test("where all that is named is excluded, there is an error and no snapshot", { skip }, async (t) => {
+  const server = await startSshServer(t);
+  const holdfast = await newHoldfast(t);
+  const folder = temporaryFolder(t);
+  const original = path.join(folder, "above/original");
+  mkdirSync(path.join(original, "kept"), { recursive: true });
+  writeFileSync(path.join(original, "kept/file"), "x");
+  // Some are rsync's to leave out, some ours.
+  for (const pattern of ["*", "above", "above/*", original, path.dirname(original)]) {
+    const excludes = ["--exclude", pattern];
+    const result = await holdfast.run(["backup", "--rsh", rsh(server), ...excludes, `127.0.0.1:${original}`]);
+    assert.equal(result.status, 1, pattern);
+    assert.match(result.stderr, /Fatal: there is nothing to save: all that was named is excluded/, pattern);
+    assert.match(result.stderr, /Look at the exclude patterns/, pattern);
+  }
+  assert.equal((await snapshotDays(holdfast)).length, 0);
+  await holdfast.ok(["backup", "--rsh", rsh(server), "--exclude", `${original}/*`, `127.0.0.1:${original}`]);
+});
+
 test(
   "works as a line of cron that a person types: silent, with a file of excludes, and what is too old goes",
   { skip },
