@@ -2,7 +2,13 @@
 import { readFileSync, statSync } from "node:fs";
 import { resolve } from "node:path";
 import { messageOf, UsageError } from "../../errors.ts";
-import { rawPathFromBytes, rawPathFromText, type RawPath } from "../../platform/raw-path.ts";
+import {
+  displayPath,
+  rawPathFromBytes,
+  rawPathFromText,
+  rawPathToText,
+  type RawPath,
+} from "../../platform/raw-path.ts";
 import { openCommandSource } from "../../source/command-source.ts";
 import { openLocalSource } from "../../source/local/local-source.ts";
 import { normaliseRoot } from "../../source/local/roots.ts";
@@ -51,7 +57,10 @@ export async function chooseSource(
   // The rsync protocol is loaded only where an argument may name another host.
   const rsync = args.some((arg) => arg.includes(":")) ? await import("../../source/rsync/index.ts") : undefined;
   const remote = rsync?.parseRemotePlaces(args);
-  if (rsync !== undefined && remote !== undefined) return remoteSource(rsync, remote, options);
+  if (rsync !== undefined && remote !== undefined) {
+    requireText(args);
+    return remoteSource(rsync, remote, options);
+  }
   const listed = readPathLists(options);
   const paths = [...rawArguments(args), ...listed];
   if (paths.length === 0) {
@@ -122,6 +131,14 @@ function remoteSource(rsync: Rsync, places: RemotePlaces, options: BackupOptions
   }
   const excludes = [...patternsInOrder(options, patternsOrFile), ...options.excludeFile.flatMap(readPatterns)];
   const excludesIgnoringCase = [...options.iexclude, ...options.iexcludeFile.flatMap(readPatterns)];
+  if (options.rsh !== undefined && (options.sshPort !== undefined || options.sshIdentity !== undefined)) {
+    throw new UsageError(
+      "--ssh-port and --ssh-identity are for the usual ssh, not for the one of --rsh or HOLDFAST_RSH",
+      {
+        hint: `give it its options yourself: --rsh "ssh -p 2222 -i FILE"`,
+      },
+    );
+  }
   const shell =
     options.rsh === undefined
       ? rsync.openSsh({ port: options.sshPort, identityFile: options.sshIdentity })
@@ -143,6 +160,15 @@ function remoteSource(rsync: Rsync, places: RemotePlaces, options: BackupOptions
         onProblem,
       }),
   };
+}
+
+/** ssh carries commands as text. */
+function requireText(args: readonly string[]): void {
+  const other = rawArguments(args).find((arg) => rawPathToText(arg) === undefined);
+  if (other === undefined) return;
+  throw new UsageError(`a path on another host can only be named where it is UTF-8: ${displayPath(other)}`, {
+    hint: "name the folder that it lies in: what is below is saved whatever its name",
+  });
 }
 
 /** Of `--exclude` and `-e` as they were given one after another: a later one may take an earlier one back. */

@@ -178,6 +178,38 @@ test(
   },
 );
 
+test("places on a host are named as rsync's users name them", { skip }, async (t) => {
+  const server = await startSshServer(t);
+  const holdfast = await newHoldfast(t);
+  const folder = temporaryFolder(t);
+  for (const name of ["a", "b b", "c'\"$(x)", "-d", "*"]) {
+    mkdirSync(path.join(folder, name));
+    writeFileSync(path.join(folder, name, "file"), name);
+  }
+  // A home folder of its own.
+  const shell = path.join(folder, "rsh");
+  writeFileSync(shell, `#!/bin/sh\nshift\ncd ${folder} && exec sh -c "$*"\n`, { mode: 0o755 });
+  const cases: [args: string[], saved: string[]][] = [
+    [["h:~"], ["*", "-d", "a", "b b", "c'\"$(x)"]],
+    [
+      ["h:-d/", "h:./*", ":~/b b", ":c'\"$(x)"],
+      ["*", "-d", "b b", "c'\"$(x)"],
+    ],
+  ];
+  for (const [args, saved] of cases) {
+    await holdfast.ok(["backup", "--rsh", shell, ...args]);
+    const listed = await holdfast.ok(["ls", "latest"]);
+    const found = [...listed.matchAll(/^\/(.*)\/file$/gm)].map(([, name]) => name);
+    assert.deepEqual(found, saved, args.join(" "));
+  }
+  await holdfast.ok(["backup", "--rsh", rsh(server), `127.0.0.1:${folder}/a`, `:${folder}/b b`]);
+  const other = await run("bash", ["-c", `exec bin/holdfast backup --rsh ${shell} $'h:caf\\xe9'`], {
+    env: holdfast.env,
+  });
+  assert.equal(other.status, 1);
+  assert.match(other.stderr, /only be named where it is UTF-8: h:caf\\xe9\n +name the folder/);
+});
+
 function silence({ status, stdout, stderr }: CommandResult): unknown[] {
   return [status, stdout, stderr];
 }
@@ -222,6 +254,11 @@ test("says in words what is wrong when a host cannot be pulled from", { skip }, 
     [["--rsh", "sh -c exit", "127.0.0.1:/etc"], /127\.0\.0\.1/],
     [["--rsh", "echo", "127.0.0.1:/etc"], /does not speak rsync; it said "127\.0\.0\.1 rsync/],
     [["127.0.0.1::module"], /rsync daemon/],
+    [["ssh://127.0.0.1/etc"], /no place on another host[^]*write HOST:PATH/],
+    [["127.0.0.1:~ann/x"], /~ann is not looked up[^]*write the full path/],
+    [["--rsh", rsh(server), "127.0.0.1:/etc/no-such-*"], /nothing to save at \/etc\/no-such-\*[^]*Wildcards/],
+    [["--rsh", rsh(server), "--ssh-port", "22", "127.0.0.1:/etc"], /--ssh-port [^]*give it its options yourself/],
+    [["127.0.0.1:/etc", "localhost:/etc"], /localhost:\/etc is not on 127\.0\.0\.1/],
     [["-oProxyCommand=x:/etc"].map((arg) => `./${arg}`), /not there|no such/i],
     [["127.0.0.1:/etc", "/etc"], /one host/],
     [["--rsh", rsh(server), "127.0.0.1:/etc/../root"], /part "\.\."/],
