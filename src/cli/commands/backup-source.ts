@@ -129,8 +129,12 @@ function remoteSource(rsync: Rsync, places: RemotePlaces, options: BackupOptions
   if (options.excludeCaches || options.excludeIfPresent.length > 0) {
     throw new UsageError("folders on another host cannot be looked into before they come: use --exclude");
   }
-  const excludes = [...patternsInOrder(options, patternsOrFile), ...options.excludeFile.flatMap(readPatterns)];
-  const excludesIgnoringCase = [...options.iexclude, ...options.iexcludeFile.flatMap(readPatterns)];
+  const patternsOfFile = (file: string) => rsync.patternsOfLines(readPatterns(file));
+  const excludes = [
+    ...patternsInOrder(options, (given) => patternsOrFile(given, patternsOfFile)),
+    ...options.excludeFile.flatMap(patternsOfFile),
+  ];
+  const excludesIgnoringCase = [...options.iexclude, ...options.iexcludeFile.flatMap(patternsOfFile)];
   if (options.rsh !== undefined && (options.sshPort !== undefined || options.sshIdentity !== undefined)) {
     throw new UsageError(
       "--ssh-port and --ssh-identity are for the usual ssh, not for the one of --rsh or HOLDFAST_RSH",
@@ -187,9 +191,9 @@ function patternsInOrder(
  * Whoever saves another host writes `-e my_excludes` and means a file here. What is no file is a pattern, and so is the
  * name of one: then nothing that was meant to be left out is saved, whichever was meant.
  */
-function patternsOrFile(given: string): string[] {
+function patternsOrFile(given: string, patternsOfFile: (file: string) => readonly string[]): string[] {
   const isFile = !/[*?[\]!]/.test(given) && statSync(given, { throwIfNoEntry: false })?.isFile() === true;
-  return isFile ? [given, ...readPatterns(given)] : [given];
+  return isFile ? [given, ...patternsOfFile(given)] : [given];
 }
 
 function readPatterns(file: string): string[] {

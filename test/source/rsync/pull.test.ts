@@ -165,6 +165,12 @@ test(
     assert.match(listed, /a\.txt/);
     assert.doesNotMatch(listed, /b\.iso|cache|my_excludes/);
 
+    writeFileSync(path.join(folder, "my_excludes"), "; rsync's own\r\n+ b.iso\r\n- *.iso\r\n- a.txt\r\n");
+    assert.deepEqual(silence(await cron("--time", "2026-02-11")), [0, "", ""]);
+    const byRules = await holdfast.ok(["ls", "latest"]);
+    assert.match(byRules, /b\.iso[^]*cache/);
+    assert.doesNotMatch(byRules, /a\.txt/);
+
     // Other hosts and paths have rules of their own.
     await holdfast.ok(["backup", "--time", "2020-01-01", home]);
     assert.deepEqual(silence(await cron()), [0, "", ""]);
