@@ -192,6 +192,15 @@ function whyRsyncFailed(
 
 /** hosts of 2008 and before speak 29; ACLs, attributes and nanoseconds come with 30 and 31. */
 function aboutRsync({ agreement, profile }: RsyncSource): PullFinding[] {
+  if (agreement.protocol < 30) {
+    return [
+      {
+        state: "warning",
+        text: `rsync there is very old (protocol ${agreement.protocol}): hard links, ACLs, extended attributes and names of owners will be missing, and times are kept to the second`,
+        hint: "rsync 3.1 or later tells all of them",
+      },
+    ];
+  }
   if (profile === "plain") {
     return [
       {
