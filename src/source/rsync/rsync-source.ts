@@ -100,6 +100,7 @@ export async function openSourceOver(
 ): Promise<RsyncSource> {
   const listedMs = Date.now();
   const channel = new Channel(remote.transport);
+  channel.closedError = () => closedEarly(options, remote);
   channel.watch(options.silenceMs ?? SILENCE_MS, KEEP_ALIVE_MS);
   try {
     return await openSession(options, profile, remote, channel, listedMs);
@@ -313,11 +314,12 @@ async function explain(
 ): Promise<unknown> {
   if (!(error instanceof RsyncFailedError) || error.rsyncExitCode !== RSYNC_EXIT.stream) return error;
   const exitCode = (await within(GOODBYE_MS, remote.exited)) ?? 0;
-  const where = options.remote?.login ?? "here";
+  const where = placeOf(options);
   const said = remote.complaints();
-  const last = said === "" ? "" : `: ${said.split("\n").slice(-3).join("; ")}`;
+  const last = lastWords(remote);
   if (exitCode === 255 && options.remote !== undefined) {
-    return new RsyncFailedError(`cannot log in to ${where} with ssh${last}`, exitCode, { cause: error });
+    const hint = loginHint(said);
+    return new RsyncFailedError(`cannot log in to ${where} with ssh${last}`, exitCode, { cause: error, hint });
   }
   if (exitCode === 127) {
     return new RsyncFailedError(`rsync could not be started on ${where}${last}`, exitCode, {
@@ -325,10 +327,47 @@ async function explain(
       hint: /\brsync: /.test(said) ? "install rsync there" : "is everything there that the key's forced command names?",
     });
   }
-  const words =
-    exitCode === 0
-      ? `the connection to ${where} was closed before the end`
-      : `rsync on ${where} ended: ${rsyncExitWords(exitCode)}`;
-  const Kind = channel.receivedBytes === 0 ? RefusedAtStart : RsyncFailedError;
-  return new Kind(words + last, exitCode === 0 ? RSYNC_EXIT.stream : exitCode, { cause: error });
+  const isAtStart = channel.receivedBytes === 0;
+  const words = exitCode === 0 ? closedWords(where) : `rsync on ${where} ended: ${rsyncExitWords(exitCode)}`;
+  // An old rsync tells its protocol before it refuses what that lacks.
+  const Kind = isAtStart || exitCode === RSYNC_EXIT.protocol ? RefusedAtStart : RsyncFailedError;
+  return new Kind(words + last, exitCode === 0 ? RSYNC_EXIT.stream : exitCode, {
+    cause: error,
+    hint: isAtStart ? "the login there must run what it is told, or its forced command must allow it" : GOES_ON,
+  });
+}
+
+const GOES_ON = "run it again: what has arrived is not sent again";
+
+const closedWords = (where: string): string => `the connection to ${where} was closed before the end`;
+
+function closedEarly(options: RsyncSourceOptions, remote: RemoteProcess): RsyncFailedError {
+  return new RsyncFailedError(closedWords(placeOf(options)) + lastWords(remote), RSYNC_EXIT.stream, { hint: GOES_ON });
+}
+
+function placeOf({ remote }: RsyncSourceOptions): string {
+  return remote?.login ?? "here";
+}
+
+/** The last that the other side and ssh said beside the protocol, to stand at the end of a message. */
+function lastWords(remote: RemoteProcess): string {
+  const lines = remote.complaints().split(/[\r\n]+/);
+  const said = lines.filter((line) => line.trim() !== "").slice(-3);
+  return said.length === 0 ? "" : `: ${said.join("; ")}`;
+}
+
+/** What ssh says, and what to do about it. */
+const LOGIN_HINTS: readonly [said: RegExp, hint: string][] = [
+  [
+    /IDENTIFICATION HAS CHANGED/,
+    "somebody may be in between; if it was installed anew, take its old key out of known_hosts",
+  ],
+  [/Host key verification failed|host key is known/, "log in once by hand with ssh, and look at the key that it shows"],
+  [/Permission denied/, "the public key must stand in authorized_keys of that login"],
+  [/Could not resolve|Name or service not known/, "check the name for typing errors"],
+  [/refused|timed out|No route|unreachable/, "is it up, and does an sshd listen on that port?"],
+];
+
+function loginHint(said: string): string {
+  return LOGIN_HINTS.find(([pattern]) => pattern.test(said))?.[1] ?? "try to log in with ssh by hand";
 }

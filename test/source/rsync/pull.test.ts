@@ -256,6 +256,14 @@ test("says in words what is wrong when a host cannot be pulled from", { skip }, 
       ["--rsh", rsh(server), "127.0.0.1:/no/such/folder"],
       /link_stat "\/no\/such\/folder" failed: No such file or directory/,
     ],
+    [
+      ["--rsh", `${rsh(server)} -oIdentityFile=/dev/null`.replace(server.identityFile, "/dev/null"), "127.0.0.1:/etc"],
+      /cannot log in to 127\.0\.0\.1 with ssh: .*Permission denied[^]*must stand in authorized_keys/,
+    ],
+    [
+      ["--rsh", rsh(server).replace(server.knownHostsFile, "/dev/null"), "127.0.0.1:/etc"],
+      /key is known[^\\]*\n +log in once by hand/,
+    ],
     [["--rsh", "/no/such/ssh", "127.0.0.1:/etc"], /could not be started/],
     [["--rsh", "sh -c exit", "127.0.0.1:/etc"], /127\.0\.0\.1/],
     [["--rsh", "echo", "127.0.0.1:/etc"], /does not speak rsync; it said "127\.0\.0\.1 rsync/],
@@ -300,6 +308,38 @@ esac
   const refused = await holdfast.run(["backup", "--rsh", rsh(server), "127.0.0.1:/etc"]);
   assert.equal(refused.status, 1);
   assert.match(refused.stderr, /refused: rsync --server --sender/);
+});
+
+test("pulls from an rsync of before 3.0, which has no ACLs and attributes", { skip }, async (t) => {
+  const holdfast = await newHoldfast(t);
+  const original = temporaryFolder(t);
+  writeFileSync(path.join(original, "file"), "content");
+  symlinkSync("file", path.join(original, "link"));
+  const shell = path.join(temporaryFolder(t), "rsh");
+  // As one that knows what is asked for, but speaks a protocol that lacks it.
+  const old = "${command/--sender/--sender --protocol=29}";
+  writeFileSync(shell, `#!/bin/bash\nshift\ncommand="$*"\nexec sh -c "${old}"\n`, { mode: 0o755 });
+  await holdfast.ok(["backup", "--rsh", shell, `127.0.0.1:${original}`]);
+  const target = path.join(temporaryFolder(t), "restored");
+  await holdfast.ok(["restore", `latest:${original}`, "--target", target]);
+  assert.equal(await runOk("rsync", ["-anic", "--delete", "--modify-window=1", `${original}/`, `${target}/`]), "");
+});
+
+test("says where the connection broke, why, and that the next run goes on from there", { skip }, async (t) => {
+  const holdfast = await newHoldfast(t);
+  const original = temporaryFolder(t);
+  for (let i = 0; i < 30; i++) writeFileSync(path.join(original, `f${i}`), scrambledBytes(`f${i}`, 100_000));
+  const shell = path.join(temporaryFolder(t), "rsh");
+  const cut =
+    "$left = 1e6; while ($left > 0 && sysread(STDIN, $b, 65536)) { syswrite(STDOUT, $b); $left -= length $b } kill 9, getppid";
+  const text = `shift\necho 'the line is dead' >&2\nsh -c "$*" | perl -e '${cut}'\n`;
+  writeFileSync(shell, `#!/bin/sh\n${text}`, { mode: 0o755 });
+  const result = await holdfast.run(["backup", "--rsh", shell, `ann@h:${original}`]);
+  assert.equal(result.status, 1);
+  assert.match(
+    result.stderr,
+    /the connection to ann@h was closed before the end: .*the line is dead.*\n +run it again: what has arrived is not/,
+  );
 });
 
 test(
