@@ -104,7 +104,10 @@ export async function addHost(database: Database, wanted: NewHost, nowMs: number
   const taken = await database.selectFrom("hosts").select("id").where("name", "=", wanted.name).executeTakeFirst();
   if (taken !== undefined) {
     throw new UsageError(`there is a host "${wanted.name}" already`, {
-      hint: `to enrol it anew, let it run "holdfast agent setup" and then "holdfast host approve ${wanted.name}"`,
+      hint:
+        wanted.pull === undefined
+          ? `to enrol it anew, let it run "holdfast agent setup" and then "holdfast host approve ${wanted.name}"`
+          : `"holdfast host edit ${wanted.name}" changes it, "holdfast host show ${wanted.name}" tells what to do there`,
     });
   }
   const { pull } = wanted;

@@ -158,8 +158,29 @@ test("the test of a host says in words what is missing, and what to do", { skip:
     assert.ok(found, JSON.stringify(findings));
     assert.match(found.hint ?? "", hint);
   }
-  rmSync(site.files, { recursive: true });
   site.authorize(gate);
+  await site.admin("policy", "edit", "of-web1", "--exclude", path.basename(site.folder));
+  const excluded = (await site.test("web1")).findings.at(-1)!;
+  assert.deepEqual([excluded.state, /policy edit of-web1/.test(excluded.hint ?? "")], ["failed", true]);
+  assert.match(excluded.text, /the policy "of-web1" excludes .*files, or a folder above it/);
+  const emptied = await site.run("web1");
+  assert.deepEqual([emptied.state, emptied.snapshot], ["failed", null]);
+  assert.match(emptied.error ?? "", /all that was named is excluded/);
+  await site.admin("policy", "edit", "of-web1", "--exclude", "none");
+  const winding = await site.adminFails("policy", "edit", "of-web1", "--source", "/srv/../etc");
+  assert.match(winding.stderr, /has a part "\.\."/);
+  const again = await site.adminFails(
+    "host",
+    "add",
+    "web1",
+    "--pull",
+    "root@127.0.0.1",
+    "--port",
+    String(site.ssh.port),
+  );
+  assert.match(again.stderr, /a host "web1" already\n +"holdfast host edit web1"/);
+
+  rmSync(site.files, { recursive: true });
   const gone = (await site.test("web1")).findings.at(-1)!;
   assert.equal(gone.state, "failed");
   assert.match(gone.text, /nothing of what is to be saved can be read on web1: .*No such file or directory/);

@@ -2,7 +2,13 @@
 import { readFileSync, statSync } from "node:fs";
 import { resolve } from "node:path";
 import { messageOf, UsageError } from "../../errors.ts";
-import { rawPathFromBytes, rawPathFromText, type RawPath } from "../../platform/raw-path.ts";
+import {
+  displayPath,
+  rawPathFromBytes,
+  rawPathFromText,
+  rawPathToText,
+  type RawPath,
+} from "../../platform/raw-path.ts";
 import { openCommandSource } from "../../source/command-source.ts";
 import { openLocalSource } from "../../source/local/local-source.ts";
 import { normaliseRoot } from "../../source/local/roots.ts";
@@ -61,7 +67,10 @@ export async function chooseSource(
   }
   if (options.stdin || options.stdinFromCommand) return streamSource(args, options);
   // The rsync protocol is loaded only where another host is named.
-  if (started !== undefined) return remoteSource(await import("../../source/rsync/index.ts"), started, options);
+  if (started !== undefined) {
+    requireText(args);
+    return remoteSource(await import("../../source/rsync/index.ts"), started, options);
+  }
   const listed = readPathLists(options);
   const paths = [...rawArguments(args), ...listed];
   if (paths.length === 0) {
@@ -132,13 +141,18 @@ function remoteSource(rsync: Rsync, { places, process }: StartedHost, options: B
   if (options.excludeCaches || options.excludeIfPresent.length > 0) {
     throw new UsageError("folders on another host cannot be looked into before they come: use --exclude");
   }
-  const excludes = [...patternsInOrder(options, patternsOrFile), ...options.excludeFile.flatMap(readPatterns)];
-  const excludesIgnoringCase = [...options.iexclude, ...options.iexcludeFile.flatMap(readPatterns)];
+  const patternsOfFile = (file: string) => rsync.patternsOfLines(readPatterns(file));
+  const excludes = [
+    ...patternsInOrder(options, (given) => patternsOrFile(given, patternsOfFile)),
+    ...options.excludeFile.flatMap(patternsOfFile),
+  ];
+  const excludesIgnoringCase = [...options.iexclude, ...options.iexcludeFile.flatMap(patternsOfFile)];
   return {
     paths: places.paths,
     excludes: [...excludes, ...excludesIgnoringCase],
     host: places.host,
     open(onProblem, previous) {
+      const unwanted = new AbortController();
       const opened = rsync.openRemoteSource({
         places,
         shell: remoteShell(options),
@@ -149,11 +163,21 @@ function remoteSource(rsync: Rsync, { places, process }: StartedHost, options: B
         oneFileSystem: options.oneFileSystem,
         compress: options.compressTransfer,
         previous,
+        signal: unwanted.signal,
         onProblem,
       });
-      return { source: rsync.deferredSource(opened, () => process?.kill()), opened };
+      return { source: rsync.deferredSource(opened, unwanted), opened };
     },
   };
+}
+
+/** ssh carries commands as text. */
+function requireText(args: readonly string[]): void {
+  const other = rawArguments(args).find((arg) => rawPathToText(arg) === undefined);
+  if (other === undefined) return;
+  throw new UsageError(`a path on another host can only be named where it is UTF-8: ${displayPath(other)}`, {
+    hint: "name the folder that it lies in: what is below is saved whatever its name",
+  });
 }
 
 /** Of `--exclude` and `-e` as they were given one after another: a later one may take an earlier one back. */
@@ -172,9 +196,9 @@ function patternsInOrder(
  * Whoever saves another host writes `-e my_excludes` and means a file here. What is no file is a pattern, and so is the
  * name of one: then nothing that was meant to be left out is saved, whichever was meant.
  */
-function patternsOrFile(given: string): string[] {
+function patternsOrFile(given: string, patternsOfFile: (file: string) => readonly string[]): string[] {
   const isFile = !/[*?[\]!]/.test(given) && statSync(given, { throwIfNoEntry: false })?.isFile() === true;
-  return isFile ? [given, ...readPatterns(given)] : [given];
+  return isFile ? [given, ...patternsOfFile(given)] : [given];
 }
 
 function readPatterns(file: string): string[] {

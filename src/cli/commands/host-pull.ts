@@ -85,7 +85,9 @@ export function tellInstallation(output: Output, host: string, installation: Pul
   output.note("");
   output.note(`  ${key}`);
   output.note("");
-  output.note(`3. See whether all is well, and pull for the first time; later it comes by itself:`);
+  output.note(
+    `${gateLine === undefined ? 2 : 3}. See whether all is well, and pull for the first time; later it comes by itself:`,
+  );
   output.note("");
   output.note(`  holdfast host test ${host}`);
   output.note(`  holdfast host run ${host}`);

@@ -4,6 +4,7 @@ import { HoldfastError, messageOf } from "../../errors.ts";
 import type { Policy } from "../../fleet/policies.ts";
 import type { PullSettings } from "../../fleet/pulls.ts";
 import { displayPath } from "../../platform/raw-path.ts";
+import { compileExcludes } from "../../source/local/exclude-patterns.ts";
 import { openRsyncSource, remoteFilters, RsyncFailedError, type RsyncSource } from "../../source/rsync/index.ts";
 import type { SourceProblem } from "../../source/source.ts";
 import { installationOf, type PullInstallation } from "./installation.ts";
@@ -51,6 +52,7 @@ export async function testHost(request: TestRequest): Promise<PullTest> {
     return fail(messageOf(error), pathsHint(request, error));
   }
   findings.push(...aboutPaths(request, paths));
+  if (findings.at(-1)?.state === "failed") return { findings, form: undefined };
 
   const problems: SourceProblem[] = [];
   let source: RsyncSource;
@@ -153,11 +155,19 @@ function pathsHint(request: TestRequest, error: unknown): string | undefined {
   return error instanceof HoldfastError ? error.hint : undefined;
 }
 
-function aboutPaths({ pull, policy }: TestRequest, { paths, problems }: PullPaths): PullFinding[] {
+function aboutPaths({ pull, policy }: TestRequest, { paths, problems, excludes }: PullPaths): PullFinding[] {
   const from = pull.pathsFrom === "host" ? "its own list" : `the policy "${policy.name}"`;
+  const isExcluded = compileExcludes({ patterns: excludes, patternsIgnoringCase: [] });
+  const leftOut =
+    isExcluded === undefined ? [] : paths.filter((path) => path !== "/" && isExcluded(`${path.slice(1)}/`));
   return [
     { state: "ok", text: `to be saved, by ${from}: ${paths.join(" ")}` },
     ...problems.map((text): PullFinding => ({ state: "warning", text })),
+    ...leftOut.map((path): PullFinding => ({
+      state: leftOut.length === paths.length ? "failed" : "warning",
+      text: `the policy "${policy.name}" excludes ${path}, or a folder above it`,
+      hint: `holdfast policy edit ${policy.name} --exclude PATTERN, once for each, names them anew`,
+    })),
   ];
 }
 
@@ -192,6 +202,15 @@ function whyRsyncFailed(
 
 /** hosts of 2008 and before speak 29; ACLs, attributes and nanoseconds come with 30 and 31. */
 function aboutRsync({ agreement, profile }: RsyncSource): PullFinding[] {
+  if (agreement.protocol < 30) {
+    return [
+      {
+        state: "warning",
+        text: `rsync there is very old (protocol ${agreement.protocol}): hard links, ACLs, extended attributes and names of owners will be missing, and times are kept to the second`,
+        hint: "rsync 3.1 or later tells all of them",
+      },
+    ];
+  }
   if (profile === "plain") {
     return [
       {

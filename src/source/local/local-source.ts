@@ -4,6 +4,7 @@ import { AT_FDCWD, closeFd, OPEN, openAt, openBeneath, openPath } from "../../pl
 import type { RawPath } from "../../platform/raw-path.ts";
 import { readLinkAt } from "../../platform/read-link.ts";
 import { SystemError } from "../../platform/system-error.ts";
+import { allExcluded } from "../all-excluded.ts";
 import type { EntryDetails, LocalFile, ReportProblem, Source, SourceEntry } from "../source.ts";
 import { compileExcludes } from "./exclude-patterns.ts";
 import { CACHE_DIRECTORY_TAG, parseExcludeTag } from "./exclude-tags.ts";
@@ -71,11 +72,7 @@ function localSource(topFd: number, wanted: WantedName, options: LocalSourceOpti
   return {
     async *entries() {
       const reached = yield* walk(walkOptions);
-      if (reached === 0) {
-        throw new UsageError("there is nothing to save: all that was named is excluded, or went away", {
-          hint: "Look at the exclude patterns: they also hold for what is named, and for all folders above it.",
-        });
-      }
+      if (reached === 0) throw allExcluded();
     },
     details: (entry) => readDetails(openedFolder, physicalOf(entry.path), entry, options.onProblem),
     content: (entry): LocalFile => ({ kind: "local", rootFd: topFd, path: physicalOf(entry.path) }),

@@ -3,9 +3,9 @@ import type { RemoteSource } from "./remote-source.ts";
 
 /**
  * A source that is still being opened. Whoever asks for its entries waits for that, and is told where it fails; what else
- * there is to be done beforehand can be done meanwhile. `giveUp` ends the opening, where the source is closed before.
+ * there is to be done beforehand can be done meanwhile. `opening` is ended by `unwanted`, where the source is closed before.
  */
-export function deferredSource(opening: Promise<RemoteSource>, giveUp: () => void): Source {
+export function deferredSource(opening: Promise<RemoteSource>, unwanted: AbortController): Source {
   let opened: RemoteSource | undefined;
   opening.then(
     (source) => (opened = source),
@@ -30,7 +30,7 @@ export function deferredSource(opening: Promise<RemoteSource>, giveUp: () => voi
     },
     finish: async () => opened?.finish?.(),
     async close() {
-      if (opened === undefined) giveUp();
+      if (opened === undefined) unwanted.abort();
       else await opened.close();
     },
   };

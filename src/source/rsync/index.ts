@@ -7,6 +7,7 @@ export type { RemoteShell, SshOptions } from "./remote-process.ts";
 export { normaliseRemotePath, splitShellCommand } from "./remote-command.ts";
 export type { PullProfile } from "./remote-command.ts";
 export { remoteFilters } from "./excluding-source.ts";
+export { patternsOfLines } from "./exclude-rules.ts";
 export { parseRemotePath } from "./remote-path.ts";
 export { openRsyncSource } from "./rsync-source.ts";
 export type { RsyncSource, RsyncSourceOptions, RsyncTraffic } from "./rsync-source.ts";

@@ -14,6 +14,9 @@ export interface RemotePath {
  */
 export function parseRemotePath(text: string): RemotePath | undefined {
   if (/^rsync:\/\//i.test(text)) throw noDaemon(text);
+  if (/^[a-z][a-z0-9+.-]*:\/\//i.test(text)) {
+    throw new UsageError(`${text} is no place on another host`, { hint: "write HOST:PATH, or USER@HOST:PATH" });
+  }
   const match = /^((?:[^:/@[\]]+@)?)(?:\[([^\]/]+)\]|([^:/[\]@]+)):(.*)$/s.exec(text);
   if (match === null) return undefined;
   const [, user, address, host, path] = match;

@@ -1,6 +1,7 @@
 import type { RawPath } from "../../platform/raw-path.ts";
 import { compileExcludes } from "../local/exclude-patterns.ts";
-import type { ReportProblem, Source } from "../source.ts";
+import { allExcluded } from "../all-excluded.ts";
+import type { ReportProblem, Source, SourceEntry } from "../source.ts";
 import { excludingSource, remoteFilters } from "./excluding-source.ts";
 import type { Basis } from "./protocol/basis.ts";
 import type { PullProfile } from "./remote-command.ts";
@@ -23,6 +24,8 @@ export interface RemoteSourceOptions {
   readonly profile?: PullProfile | undefined;
   /** The last version of a file, so that only what has changed in it must travel. */
   readonly previous: (path: RawPath) => Promise<Basis | undefined> | undefined;
+  /** Ends the opening: nobody wants the source any more. */
+  readonly signal?: AbortSignal | undefined;
   readonly onProblem: ReportProblem;
 }
 
@@ -38,6 +41,7 @@ export async function openRemoteSource(options: RemoteSourceOptions): Promise<Re
   const source = await openRsyncSource({
     remote: { shell: options.shell, login: places.login },
     started: options.started,
+    signal: options.signal,
     paths: places.wanted,
     oneFileSystem: options.oneFileSystem,
     compress: options.compress,
@@ -54,5 +58,27 @@ export async function openRemoteSource(options: RemoteSourceOptions): Promise<Re
     }),
     largerThanBytes: options.excludeLargerThanBytes ?? Number.POSITIVE_INFINITY,
   };
-  return { ...excludingSource(source, exclusions), profile: source.profile, traffic: source.traffic };
+  const left = excludingSource(source, exclusions);
+  return {
+    ...left,
+    entries: () => unlessOnlyAbove(places.paths, left),
+    profile: source.profile,
+    traffic: source.traffic,
+  };
+}
+
+/**
+ * The entries of a source. Throws `UsageError` at their end where they are nothing but folders above the paths. (Whether
+ * they lie at the paths does not matter: a forced command may show what it likes.)
+ */
+async function* unlessOnlyAbove(paths: readonly RawPath[], source: Source): AsyncGenerator<readonly SourceEntry[]> {
+  const wanted = paths.map((path) => path.replace(/^\/+/, ""));
+  const isAbove = ({ path }: SourceEntry): boolean =>
+    wanted.every((top) => top !== "") && (path === "" || wanted.some((top) => top.startsWith(`${path}/`)));
+  let isOnlyAbove = true;
+  for await (const batch of source.entries()) {
+    isOnlyAbove &&= batch.every(isAbove);
+    yield batch;
+  }
+  if (isOnlyAbove) throw allExcluded();
 }

@@ -1,4 +1,6 @@
+import type { HoldfastError } from "../../errors.ts";
 import type { RawPath } from "../../platform/raw-path.ts";
+import { allExcluded } from "../all-excluded.ts";
 import type { ReportProblem, Source } from "../source.ts";
 import { problemFromComplaint } from "./complaints.ts";
 import { folderDigests } from "./folder-digests.ts";
@@ -33,6 +35,8 @@ export interface RsyncSourceOptions extends PullStart {
   readonly mostFiles?: number;
   /** The last version of a file at a path of the snapshot, so that only what has changed in it must travel. */
   readonly previous?: (path: RawPath) => Promise<Basis | undefined> | undefined;
+  /** Ends the opening: nobody wants the source any more. Once it is open, it is closed instead. */
+  readonly signal?: AbortSignal | undefined;
   readonly onProblem: ReportProblem;
   /** Lines that the other side means for a person and that are no complaints. */
   readonly onNote?: (text: string) => void;
@@ -70,7 +74,7 @@ export async function openRsyncSource(options: RsyncSourceOptions): Promise<Rsyn
   try {
     return await pull(options, "full");
   } catch (error) {
-    if (!(error instanceof RefusedAtStart)) throw error;
+    if (!(error instanceof RefusedAtStart) || options.signal?.aborted === true) throw error;
     try {
       return await pull(options, "plain");
     } catch {
@@ -95,7 +99,13 @@ export async function openSourceOver(
 ): Promise<RsyncSource> {
   const listedMs = Date.now();
   const channel = new Channel(remote.transport);
+  channel.closedError = () => closedEarly(options, remote);
   channel.watch(options.silenceMs ?? SILENCE_MS, KEEP_ALIVE_MS);
+  const giveUp = (): void => {
+    channel.close();
+    remote.kill();
+  };
+  options.signal?.addEventListener("abort", giveUp);
   try {
     return await openSession(options, profile, remote, channel, listedMs);
   } catch (error) {
@@ -104,6 +114,8 @@ export async function openSourceOver(
     channel.close();
     remote.kill();
     throw explained;
+  } finally {
+    options.signal?.removeEventListener("abort", giveUp);
   }
 }
 
@@ -130,7 +142,7 @@ async function openSession(
   const received = await receiveFileList(channel.input, form, options.mostFiles ?? MOST_FILES, digests.takeIn);
   // What it complains of shows in the list; the words come on a way of their own.
   if ((received.ioErrors | channel.ioErrors) !== 0 || received.list.count === 0) await remote.hearOut();
-  if (received.list.count === 0) throw nothingThere(options);
+  if (received.list.count === 0) throw said.anything ? nothingThere(options) : nothingListed(options);
   if ((received.ioErrors | channel.ioErrors) !== 0 && said.complaints === 0) {
     onProblem({
       path: "" as RawPath,
@@ -247,9 +259,17 @@ function refuseMixedTops({ list }: ReceivedFileList): void {
   }
 }
 
-function nothingThere(options: RsyncSourceOptions): RsyncFailedError {
-  return new RsyncFailedError(`there is nothing to save at ${options.paths.join(", ")}`, RSYNC_EXIT.partial, {
-    hint: "Check the paths for typing errors, and whether the login may read them.",
+/** Of what is not there rsync complains; of what is to be left out it says nothing. */
+function nothingListed(options: RsyncSourceOptions): HoldfastError {
+  return (options.filters ?? []).length > 0 ? allExcluded() : nothingThere(options);
+}
+
+function nothingThere({ paths }: RsyncSourceOptions): RsyncFailedError {
+  const hasWildcard = paths.some((path) => /[*?[]/.test(path));
+  return new RsyncFailedError(`there is nothing to save at ${paths.join(", ")}`, RSYNC_EXIT.partial, {
+    hint: hasWildcard
+      ? "Wildcards do not stand for anything here: name the folder, and what in it to leave out with --exclude."
+      : "Check the paths for typing errors, and whether the login may read them.",
   });
 }
 
@@ -288,11 +308,12 @@ async function explain(
 ): Promise<unknown> {
   if (!(error instanceof RsyncFailedError) || error.rsyncExitCode !== RSYNC_EXIT.stream) return error;
   const exitCode = (await within(GOODBYE_MS, remote.exited)) ?? 0;
-  const where = options.remote?.login ?? "here";
+  const where = placeOf(options);
   const said = remote.complaints();
-  const last = said === "" ? "" : `: ${said.split("\n").slice(-3).join("; ")}`;
+  const last = lastWords(remote);
   if (exitCode === 255 && options.remote !== undefined) {
-    return new RsyncFailedError(`cannot log in to ${where} with ssh${last}`, exitCode, { cause: error });
+    const hint = loginHint(said);
+    return new RsyncFailedError(`cannot log in to ${where} with ssh${last}`, exitCode, { cause: error, hint });
   }
   if (exitCode === 127) {
     return new RsyncFailedError(`rsync could not be started on ${where}${last}`, exitCode, {
@@ -300,10 +321,47 @@ async function explain(
       hint: /\brsync: /.test(said) ? "install rsync there" : "is everything there that the key's forced command names?",
     });
   }
-  const words =
-    exitCode === 0
-      ? `the connection to ${where} was closed before the end`
-      : `rsync on ${where} ended: ${rsyncExitWords(exitCode)}`;
-  const Kind = channel.receivedBytes === 0 ? RefusedAtStart : RsyncFailedError;
-  return new Kind(words + last, exitCode === 0 ? RSYNC_EXIT.stream : exitCode, { cause: error });
+  const isAtStart = channel.receivedBytes === 0;
+  const words = exitCode === 0 ? closedWords(where) : `rsync on ${where} ended: ${rsyncExitWords(exitCode)}`;
+  // An old rsync tells its protocol before it refuses what that lacks.
+  const Kind = isAtStart || exitCode === RSYNC_EXIT.protocol ? RefusedAtStart : RsyncFailedError;
+  return new Kind(words + last, exitCode === 0 ? RSYNC_EXIT.stream : exitCode, {
+    cause: error,
+    hint: isAtStart ? "the login there must run what it is told, or its forced command must allow it" : GOES_ON,
+  });
+}
+
+const GOES_ON = "run it again: what has arrived is not sent again";
+
+const closedWords = (where: string): string => `the connection to ${where} was closed before the end`;
+
+function closedEarly(options: RsyncSourceOptions, remote: RemoteProcess): RsyncFailedError {
+  return new RsyncFailedError(closedWords(placeOf(options)) + lastWords(remote), RSYNC_EXIT.stream, { hint: GOES_ON });
+}
+
+function placeOf({ remote }: RsyncSourceOptions): string {
+  return remote?.login ?? "here";
+}
+
+/** The last that the other side and ssh said beside the protocol, to stand at the end of a message. */
+function lastWords(remote: RemoteProcess): string {
+  const lines = remote.complaints().split(/[\r\n]+/);
+  const said = lines.filter((line) => line.trim() !== "").slice(-3);
+  return said.length === 0 ? "" : `: ${said.join("; ")}`;
+}
+
+/** What ssh says, and what to do about it. */
+const LOGIN_HINTS: readonly [said: RegExp, hint: string][] = [
+  [
+    /IDENTIFICATION HAS CHANGED/,
+    "somebody may be in between; if it was installed anew, take its old key out of known_hosts",
+  ],
+  [/Host key verification failed|host key is known/, "log in once by hand with ssh, and look at the key that it shows"],
+  [/Permission denied/, "the public key must stand in authorized_keys of that login"],
+  [/Could not resolve|Name or service not known/, "check the name for typing errors"],
+  [/refused|timed out|No route|unreachable/, "is it up, and does an sshd listen on that port?"],
+];
+
+function loginHint(said: string): string {
+  return LOGIN_HINTS.find(([pattern]) => pattern.test(said))?.[1] ?? "try to log in with ssh by hand";
 }

@@ -133,6 +133,26 @@ test("a path that the host lists with a slash at its end is the same path", { sk
   }
 });
 
+test("the host's own list names paths as the server reads it, and nothing besides", { skip }, async (t) => {
+  const { folder, open, secret } = behindTheGate(t, "sh");
+  const conf = path.join(folder, "backup.conf");
+  const gate = path.join(folder, "gate");
+  writeFileSync(gate, readFileSync(GATE, "utf8").replaceAll("/etc/backup.conf", conf));
+  const read = "rsync --server --sender -logDtprR --numeric-ids .";
+  const ask = (asked: string): Promise<CommandResult> =>
+    run("sh", [gate], { env: { SSH_ORIGINAL_COMMAND: `${read} ${asked}` }, cwd: folder, timeoutMs: 10_000 });
+  for (const text of [`${open}\n`, `# ours\r\n${open}\r\n`, ` \t${open}/ \n`, `/srv\n\n${open}`]) {
+    writeFileSync(conf, text);
+    assert.ok((await ask(open)).stdoutBytes.length >= 4, JSON.stringify(text));
+    assert.equal((await ask(secret)).status, 1, JSON.stringify(text));
+  }
+  const none = [`${secret} of ours\n`, `x ${secret}\n`, `# ${secret}\n`, `${secret}\t\t/etc\n`, "", `${secret}*\n`];
+  for (const text of none) {
+    writeFileSync(conf, text);
+    assert.deepEqual([(await ask(secret)).status, (await ask("/etc")).status], [1, 1], JSON.stringify(text));
+  }
+});
+
 test("a backup goes through the gate over ssh, and nothing else does", { skip }, async (t) => {
   const server = await startSshServer(t);
   const holdfast = await newHoldfast(t);

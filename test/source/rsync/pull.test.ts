@@ -110,6 +110,25 @@ test("what is excluded is neither saved nor sent", { skip }, async (t) => {
   );
 });
 
+test("where all that is named is excluded, there is an error and no snapshot", { skip }, async (t) => {
+  const server = await startSshServer(t);
+  const holdfast = await newHoldfast(t);
+  const folder = temporaryFolder(t);
+  const original = path.join(folder, "above/original");
+  mkdirSync(path.join(original, "kept"), { recursive: true });
+  writeFileSync(path.join(original, "kept/file"), "x");
+  // Some are rsync's to leave out, some ours.
+  for (const pattern of ["*", "above", "above/*", original, path.dirname(original)]) {
+    const excludes = ["--exclude", pattern];
+    const result = await holdfast.run(["backup", "--rsh", rsh(server), ...excludes, `127.0.0.1:${original}`]);
+    assert.equal(result.status, 1, pattern);
+    assert.match(result.stderr, /Fatal: there is nothing to save: all that was named is excluded/, pattern);
+    assert.match(result.stderr, /Look at the exclude patterns/, pattern);
+  }
+  assert.equal((await snapshotDays(holdfast)).length, 0);
+  await holdfast.ok(["backup", "--rsh", rsh(server), "--exclude", `${original}/*`, `127.0.0.1:${original}`]);
+});
+
 test(
   "works as a line of cron that a person types: silent, with a file of excludes, and what is too old goes",
   { skip },
@@ -146,6 +165,12 @@ test(
     assert.match(listed, /a\.txt/);
     assert.doesNotMatch(listed, /b\.iso|cache|my_excludes/);
 
+    writeFileSync(path.join(folder, "my_excludes"), "; rsync's own\r\n+ b.iso\r\n- *.iso\r\n- a.txt\r\n");
+    assert.deepEqual(silence(await cron("--time", "2026-02-11")), [0, "", ""]);
+    const byRules = await holdfast.ok(["ls", "latest"]);
+    assert.match(byRules, /b\.iso[^]*cache/);
+    assert.doesNotMatch(byRules, /a\.txt/);
+
     // Other hosts and paths have rules of their own.
     await holdfast.ok(["backup", "--time", "2020-01-01", home]);
     assert.deepEqual(silence(await cron()), [0, "", ""]);
@@ -158,6 +183,38 @@ test(
     assert.match(failed.stderr, /No such file or directory/);
   },
 );
+
+test("places on a host are named as rsync's users name them", { skip }, async (t) => {
+  const server = await startSshServer(t);
+  const holdfast = await newHoldfast(t);
+  const folder = temporaryFolder(t);
+  for (const name of ["a", "b b", "c'\"$(x)", "-d", "*"]) {
+    mkdirSync(path.join(folder, name));
+    writeFileSync(path.join(folder, name, "file"), name);
+  }
+  // A home folder of its own.
+  const shell = path.join(folder, "rsh");
+  writeFileSync(shell, `#!/bin/sh\nshift\ncd ${folder} && exec sh -c "$*"\n`, { mode: 0o755 });
+  const cases: [args: string[], saved: string[]][] = [
+    [["h:~"], ["*", "-d", "a", "b b", "c'\"$(x)"]],
+    [
+      ["h:-d/", "h:./*", ":~/b b", ":c'\"$(x)"],
+      ["*", "-d", "b b", "c'\"$(x)"],
+    ],
+  ];
+  for (const [args, saved] of cases) {
+    await holdfast.ok(["backup", "--rsh", shell, ...args]);
+    const listed = await holdfast.ok(["ls", "latest"]);
+    const found = [...listed.matchAll(/^\/(.*)\/file$/gm)].map(([, name]) => name);
+    assert.deepEqual(found, saved, args.join(" "));
+  }
+  await holdfast.ok(["backup", "--rsh", rsh(server), `127.0.0.1:${folder}/a`, `:${folder}/b b`]);
+  const other = await run("bash", ["-c", `exec bin/holdfast backup --rsh ${shell} $'h:caf\\xe9'`], {
+    env: holdfast.env,
+  });
+  assert.equal(other.status, 1);
+  assert.match(other.stderr, /only be named where it is UTF-8: h:caf\\xe9\n +name the folder/);
+});
 
 function silence({ status, stdout, stderr }: CommandResult): unknown[] {
   return [status, stdout, stderr];
@@ -199,10 +256,23 @@ test("says in words what is wrong when a host cannot be pulled from", { skip }, 
       ["--rsh", rsh(server), "127.0.0.1:/no/such/folder"],
       /link_stat "\/no\/such\/folder" failed: No such file or directory/,
     ],
+    [
+      ["--rsh", `${rsh(server)} -oIdentityFile=/dev/null`.replace(server.identityFile, "/dev/null"), "127.0.0.1:/etc"],
+      /cannot log in to 127\.0\.0\.1 with ssh: .*Permission denied[^]*must stand in authorized_keys/,
+    ],
+    [
+      ["--rsh", rsh(server).replace(server.knownHostsFile, "/dev/null"), "127.0.0.1:/etc"],
+      /key is known[^\\]*\n +log in once by hand/,
+    ],
     [["--rsh", "/no/such/ssh", "127.0.0.1:/etc"], /could not be started/],
     [["--rsh", "sh -c exit", "127.0.0.1:/etc"], /127\.0\.0\.1/],
     [["--rsh", "echo", "127.0.0.1:/etc"], /does not speak rsync; it said "127\.0\.0\.1 rsync/],
     [["127.0.0.1::module"], /rsync daemon/],
+    [["ssh://127.0.0.1/etc"], /no place on another host[^]*write HOST:PATH/],
+    [["127.0.0.1:~ann/x"], /~ann is not looked up[^]*write the full path/],
+    [["--rsh", rsh(server), "127.0.0.1:/etc/no-such-*"], /nothing to save at \/etc\/no-such-\*[^]*Wildcards/],
+    [["--rsh", rsh(server), "--ssh-port", "22", "127.0.0.1:/etc"], /--ssh-port [^]*give it its options yourself/],
+    [["127.0.0.1:/etc", "localhost:/etc"], /localhost:\/etc is not on 127\.0\.0\.1/],
     [["-oProxyCommand=x:/etc"].map((arg) => `./${arg}`), /not there|no such/i],
     [["127.0.0.1:/etc", "/etc"], /one host/],
     [["--rsh", rsh(server), "127.0.0.1:/etc/../root"], /part "\.\."/],
@@ -238,6 +308,38 @@ esac
   const refused = await holdfast.run(["backup", "--rsh", rsh(server), "127.0.0.1:/etc"]);
   assert.equal(refused.status, 1);
   assert.match(refused.stderr, /refused: rsync --server --sender/);
+});
+
+test("pulls from an rsync of before 3.0, which has no ACLs and attributes", { skip }, async (t) => {
+  const holdfast = await newHoldfast(t);
+  const original = temporaryFolder(t);
+  writeFileSync(path.join(original, "file"), "content");
+  symlinkSync("file", path.join(original, "link"));
+  const shell = path.join(temporaryFolder(t), "rsh");
+  // As one that knows what is asked for, but speaks a protocol that lacks it.
+  const old = "${command/--sender/--sender --protocol=29}";
+  writeFileSync(shell, `#!/bin/bash\nshift\ncommand="$*"\nexec sh -c "${old}"\n`, { mode: 0o755 });
+  await holdfast.ok(["backup", "--rsh", shell, `127.0.0.1:${original}`]);
+  const target = path.join(temporaryFolder(t), "restored");
+  await holdfast.ok(["restore", `latest:${original}`, "--target", target]);
+  assert.equal(await runOk("rsync", ["-anic", "--delete", "--modify-window=1", `${original}/`, `${target}/`]), "");
+});
+
+test("says where the connection broke, why, and that the next run goes on from there", { skip }, async (t) => {
+  const holdfast = await newHoldfast(t);
+  const original = temporaryFolder(t);
+  for (let i = 0; i < 30; i++) writeFileSync(path.join(original, `f${i}`), scrambledBytes(`f${i}`, 100_000));
+  const shell = path.join(temporaryFolder(t), "rsh");
+  const cut =
+    "$left = 1e6; while ($left > 0 && sysread(STDIN, $b, 65536)) { syswrite(STDOUT, $b); $left -= length $b } kill 9, getppid";
+  const text = `shift\necho 'the line is dead' >&2\nsh -c "$*" | perl -e '${cut}'\n`;
+  writeFileSync(shell, `#!/bin/sh\n${text}`, { mode: 0o755 });
+  const result = await holdfast.run(["backup", "--rsh", shell, `ann@h:${original}`]);
+  assert.equal(result.status, 1);
+  assert.match(
+    result.stderr,
+    /the connection to ann@h was closed before the end: .*the line is dead.*\n +run it again: what has arrived is not/,
+  );
 });
 
 test(
@@ -279,4 +381,19 @@ test("sends only what has changed in a large file", { skip }, async (t) => {
   const target = path.join(temporaryFolder(t), "restored");
   await holdfast.ok(["restore", `latest:${original}`, "--target", target]);
   await assertSameForRsync(original, target);
+});
+
+test("a run that cannot be leaves nothing running that it had started to reach the host", { skip }, async (t) => {
+  const holdfast = await newHoldfast(t);
+  const folder = temporaryFolder(t);
+  const started = path.join(folder, "started");
+  const shell = path.join(folder, "shell");
+  writeFileSync(shell, `#!/bin/sh\necho $$ >> ${started}\nexec sleep 300\n`, { mode: 0o755 });
+  const env = { HOLDFAST_REPOSITORY: path.join(folder, "no-repository") };
+  const { status, stderr } = await holdfast.run(["backup", "--rsh", shell, "host:/x"], { env });
+  assert.equal(status, 10);
+  assert.match(stderr, /there is no repository/);
+  const processes = readFileSync(started, "utf8").trim().split("\n");
+  assert.equal(processes.length, 1);
+  assert.throws(() => process.kill(Number(processes[0]), 0), /ESRCH/);
 });

@@ -61,6 +61,8 @@ export class Channel {
   expectsInput = true;
   /** A line for a person, from the other side; `kind` is one of `MESSAGE`. */
   onText: (kind: number, text: Buffer) => void = () => undefined;
+  /** What an end of the connection before its time is told as. */
+  closedError: () => Error = () => new RsyncFailedError("the connection was closed before the end", RSYNC_EXIT.stream);
   /** The sender will not send the file of this index. */
   onNoSend: (index: number) => void = () => undefined;
   readonly #transport: Transport;
@@ -307,7 +309,7 @@ export class Channel {
   }
 
   #closedError(): unknown {
-    return this.#failure ?? new RsyncFailedError("the connection was closed before the end", RSYNC_EXIT.stream);
+    return this.#failure ?? this.closedError();
   }
 }
 

@@ -678,9 +678,7 @@ export class ReceiverSession {
   #settleAsWrong(transfer: Transfer): void {
     const path = pathInMessages(transfer);
     if (transfer.isSecondTry) {
-      transfer.settle(
-        new FileUnreadableError(`${path} could not be read to its end, or was changed while it was sent`),
-      );
+      transfer.settle(new FileUnreadableError("it could not be read to its end, or was changed while it was sent"));
     } else {
       transfer.isSecondTry = true;
       this.#awaitedRepeats.add(transfer);
@@ -706,10 +704,8 @@ export class ReceiverSession {
 
   #settleAsMissing(transfer: Transfer): void {
     const path = pathInMessages(transfer);
-    const complaint = this.#complaints.findLast((text) => text.includes(path));
-    transfer.settle(
-      new FileUnreadableError(complaint ?? `${path} was not sent: it went away, or cannot be read there`),
-    );
+    const complaint = this.#complaints.findLast((text) => text.includes(`${path}"`));
+    transfer.settle(new FileUnreadableError(complaint ?? "it was not sent: it went away, or cannot be read there"));
   }
 
   async #readStatistics(): Promise<SenderStatistics> {
