@@ -9,6 +9,7 @@ import type { FilterRules } from "../../source/rsync/protocol/filter-rules.ts";
 import { matchesGlob } from "../../source/rsync/protocol/filter-rules.ts";
 import { RSYNC_EXIT, RsyncRefusedError } from "../../source/rsync/protocol/rsync-error.ts";
 import type { CommandWord, ServerArguments } from "../../source/rsync/protocol/server-arguments.ts";
+import type { SnapshotView } from "../snapshot-view.ts";
 import type { ShelfNode, ShelfTree } from "./snapshot-shelf.ts";
 
 /** What is to be sent, and under which names. */
@@ -55,6 +56,8 @@ export function offerFiles(options: OfferOptions): Offer {
   /** Bases in the order of the arguments: a listed path belongs to the first in which it is found. */
   const bases: RawPath[] = [];
   const sent = new Set<string>();
+  /** Marks of hard links tell files of one snapshot apart, and no more: in each it is another file. */
+  const linkSpaces = new Map<SnapshotView | undefined, number>();
 
   async function* files(): AsyncGenerator<OfferedFile, void, undefined> {
     for await (const wanted of wantedFiles(options)) {
@@ -130,7 +133,7 @@ export function offerFiles(options: OfferOptions): Offer {
     place: OfferedFile["place"],
     checksum: Uint8Array | undefined,
   ): OfferedFile {
-    const { entry } = node;
+    const { entry, view } = node;
     users.set(entry.uid, entry.user);
     groups.set(entry.gid, entry.group);
     return {
@@ -139,10 +142,16 @@ export function offerFiles(options: OfferOptions): Offer {
       target: entry.type === "symlink" ? entry.target : undefined,
       device: entry.type === "char" || entry.type === "block" ? { major: entry.major, minor: entry.minor } : undefined,
       xattrs: entry.xattrs,
-      linkKey: entry.hardLink === undefined ? undefined : Buffer.from(entry.hardLink).toString("latin1"),
+      linkKey: entry.hardLink === undefined ? undefined : linkKey(entry.hardLink, view),
       place,
       checksum,
     };
+  }
+
+  function linkKey(hardLink: Uint8Array, view: SnapshotView | undefined): string {
+    const space = linkSpaces.get(view) ?? linkSpaces.size;
+    linkSpaces.set(view, space);
+    return `${space} ${Buffer.from(hardLink).latin1Slice()}`;
   }
 
   async function find(path: RawPath): Promise<ShelfNode | undefined> {

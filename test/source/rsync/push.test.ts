@@ -1,5 +1,14 @@
 import assert from "node:assert/strict";
-import { mkdirSync, readdirSync, rmSync, utimesSync, writeFileSync } from "node:fs";
+import {
+  linkSync,
+  mkdirSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  utimesSync,
+  writeFileSync,
+} from "node:fs";
 import path from "node:path";
 import { test } from "node:test";
 import type { TestContext } from "node:test";
@@ -243,6 +252,29 @@ test("fetches as rsync users expect: listings, parts, filters, wildcards, deltas
   assert.match(links.stderr, /links are given as what they are/);
   const above = await rsync("-a", "SERVER:../../etc/passwd", inTo("nine"));
   assert.match(above.stderr, /nothing above the list of snapshots/);
+});
+
+test("files of several snapshots that are fetched at once stay apart, hard links or not", { skip }, async (t) => {
+  const { folder, ok } = await startServer(t);
+  const original = path.join(folder, "original");
+  mkdirSync(original);
+  for (const text of ["first", "second, and longer"]) {
+    writeFileSync(path.join(original, "name"), text);
+    linkSync(path.join(original, "name"), path.join(original, "other name"));
+    await ok("-aH", `${original}/`, "SERVER:");
+    rmSync(path.join(original, "other name"));
+  }
+  const fetched = path.join(folder, "fetched");
+  await ok("-aH", "SERVER:2*", fetched);
+  const texts = readdirSync(fetched).map((name) => [
+    readFileSync(path.join(fetched, name, "name"), "utf8"),
+    readFileSync(path.join(fetched, name, "other name"), "utf8"),
+    statSync(path.join(fetched, name, "name")).nlink,
+  ]);
+  assert.deepEqual(texts, [
+    ["first", "first", 2],
+    ["second, and longer", "second, and longer", 2],
+  ]);
 });
 
 test("anything but rsync is refused at the door", { skip }, async (t) => {
