@@ -277,6 +277,23 @@ test("files of several snapshots that are fetched at once stay apart, hard links
   ]);
 });
 
+test("a fetch with --delete deletes nothing where something that was asked for is not there", { skip }, async (t) => {
+  const { folder, rsync, ok } = await startServer(t);
+  mkdirSync(path.join(folder, "original"));
+  writeFileSync(path.join(folder, "original/file"), "file");
+  await ok("-a", `${folder}/original/`, "SERVER:");
+  for (const options of [["-a"], ["-a", "--protocol=30"], ["-a", "--protocol=29"]]) {
+    const target = temporaryFolder(t);
+    writeFileSync(path.join(target, "precious"), "precious");
+    const fetch = [...options, "--delete", "SERVER:latest/"];
+    const misspelt = await rsync(...fetch, "SERVER:latest/misspelt/", `${target}/`);
+    assert.equal(misspelt.status, 23);
+    assert.deepEqual(readdirSync(target), ["file", "precious"], options.join(" "));
+    await ok(...fetch, `${target}/`);
+    assert.deepEqual(readdirSync(target), ["file"], options.join(" "));
+  }
+});
+
 test("anything but rsync is refused at the door", { skip }, async (t) => {
   const server = await startSshServer(t);
   const holdfast = await newHoldfast(t);
