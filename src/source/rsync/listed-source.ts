@@ -47,6 +47,8 @@ export interface ListedSource {
   entries(): AsyncIterable<readonly SourceEntry[]>;
   details(entry: SourceEntry): EntryDetails;
   content(entry: SourceEntry): FileContent;
+  /** With --checksum: the sum of the entry's content that came with the list. */
+  listedSum(entry: SourceEntry): Uint8Array | undefined;
   readonly owners: OwnerNames;
 }
 
@@ -117,11 +119,17 @@ export function listedSource(parts: ListedSourceParts): ListedSource {
     return { kind: "stream", holes, pieces: () => withoutZeroRuns(transfer.pieces(), holes) };
   }
 
+  function listedSum(entry: SourceEntry): Uint8Array | undefined {
+    const { entry: number } = entry as ListedEntry;
+    const place = number < 0 ? 0 : list.checksum.get(number);
+    return place === 0 ? undefined : list.store.get(place);
+  }
+
   const owners: OwnerNames = {
     user: (uid) => received.users.get(uid) ?? "",
     group: (gid) => received.groups.get(gid) ?? "",
   };
-  return { entries, details, content, owners };
+  return { entries, details, content, listedSum, owners };
 }
 
 async function* nothing(): AsyncGenerator<Uint8Array, void, undefined> {
@@ -190,7 +198,7 @@ function statFrom(file: ListedFile, { device, link, fingerprint }: StatExtras): 
 }
 
 /** Far in the future: such a time is never trusted, so the file is looked at again next time. */
-const NEVER_THE_SAME = { seconds: 2 ** 40, nanoseconds: 0 };
+export const NEVER_THE_SAME = { seconds: 2 ** 40, nanoseconds: 0 };
 const RACY_SECONDS_BEFORE = 10;
 /** The host's clock may go before ours. */
 const RACY_SECONDS_AFTER = 3600;
