@@ -6,6 +6,7 @@ import {
   readdirSync,
   rmSync,
   statSync,
+  symlinkSync,
   utimesSync,
   writeFileSync,
 } from "node:fs";
@@ -164,6 +165,7 @@ test("refuses what makes no sense for a snapshot, and says so through rsync", { 
     [["-a", "--remove-source-files"], /does not take files away/],
     [["-au"], /a snapshot holds all that is sent/],
     [["-r"], /a snapshot needs all that rsync -a sends; -o -g -p -t -l is missing/],
+    [["-a", "--list-only"], /--dry-run --itemize-changes tells what would be/],
     [["-am"], /empty folders belong to a snapshot/],
     [["-a", "--iconv=utf8,latin1"], /names are saved byte for byte/],
   ];
@@ -174,6 +176,8 @@ test("refuses what makes no sense for a snapshot, and says so through rsync", { 
   }
   const outside = await rsync("-a", `${folder}/`, "SERVER:../../etc");
   assert.match(outside.stderr, /nothing above a snapshot/);
+  const long = await rsync("-a", `${folder}/`, `SERVER:${"x".repeat(256)}`);
+  assert.match(long.stderr, /a name of more than 255 bytes/);
   assert.equal(await snapshots(), 0);
 });
 
@@ -292,6 +296,79 @@ test("a fetch with --delete deletes nothing where something that was asked for i
     await ok(...fetch, `${target}/`);
     assert.deepEqual(readdirSync(target), ["file"], options.join(" "));
   }
+});
+
+test("--checksum and --ignore-times send what was changed behind the back of size and time", { skip }, async (t) => {
+  const { holdfast, folder, ok } = await startServer(t);
+  const original = path.join(folder, "original");
+  mkdirSync(original);
+  const put = (text: string): void => {
+    writeFileSync(path.join(original, "file"), text);
+    // Long ago, with a fraction of a second: then nothing makes the file look as if it were being changed just now.
+    utimesSync(path.join(original, "file"), 1_600_000_000.5, 1_600_000_000.5);
+  };
+  writeFileSync(path.join(original, "other"), scrambledBytes("other", 3_000_000));
+  put("one");
+  await ok("-a", `${original}/`, "SERVER:");
+  assert.equal(await ok("-aci", `${original}/`, "SERVER:"), "", "what is the same is not sent");
+  for (const [options, text] of [
+    ["-aci", "two"],
+    ["-acizi", "six"],
+    ["-aIi", "ten"],
+  ] as const) {
+    put(text);
+    if (options === "-aci") assert.equal(await ok("-ai", `${original}/`, "SERVER:"), "", "without it looks unchanged");
+    assert.match(await ok(`${options}n`, `${original}/`, "SERVER:"), /^<f\S+ file$/m);
+    assert.match(await ok(options, `${original}/`, "SERVER:"), /^<f\S+ file$/m);
+    assert.equal(await holdfast.ok(["dump", "latest", "/file"]), text, options);
+  }
+});
+
+test("a file that is pushed alone gets the name of the destination, unless that is a folder", { skip }, async (t) => {
+  const { holdfast, folder, ok } = await startServer(t);
+  writeFileSync(path.join(folder, "file"), "file");
+  writeFileSync(path.join(folder, "other"), "other");
+  symlinkSync("file", path.join(folder, "link"));
+  mkdirSync(path.join(folder, "folder"));
+  const cases: [sources: string[], destination: string, saved: string[]][] = [
+    [["file"], "renamed", ["/renamed"]],
+    [["link"], "in/to/renamed", ["/in", "/in/to", "/in/to/renamed"]],
+    [["file"], "in/", ["/in", "/in/file"]],
+    [["file"], "in/.", ["/in", "/in/file"]],
+    [["file"], "", ["/file"]],
+    [["file", "other"], "in", ["/in", "/in/file", "/in/other"]],
+    [["folder"], "in", ["/in", "/in/folder"]],
+  ];
+  for (const [sources, destination, saved] of cases) {
+    const push = ["-a", ...sources.map((name) => path.join(folder, name)), `SERVER:${destination}`];
+    await ok(...push);
+    const listed = (await holdfast.ok(["ls", "latest"])).trimEnd().split("\n").slice(1);
+    assert.deepEqual(listed, saved, destination);
+    assert.equal(await ok("-i", ...push), "", "and is known by it the next time");
+  }
+});
+
+test("--safe-links leaves out links that lead out of what is pushed", { skip }, async (t) => {
+  const { folder, ok } = await startServer(t);
+  const original = path.join(folder, "original");
+  mkdirSync(path.join(original, "a/b"), { recursive: true });
+  for (const [name, target] of [
+    ["out", "../x"],
+    ["full", "/etc"],
+    ["in", "a/./b//."],
+    ["through", "a/../a/b"],
+    ["a/b/up", ".."],
+    ["a/b/up and up", "../.."],
+    ["a/b/in", "../../a"],
+    ["a/b/out", "../../../a"],
+    ["a/out", "b/../../../original/a"],
+  ])
+    symlinkSync(target, path.join(original, name));
+  await ok("-a", "--safe-links", `${original}/`, "SERVER:");
+  const expected = path.join(folder, "expected");
+  await runOk("rsync", ["-a", "--safe-links", `${original}/`, expected]);
+  await ok("-a", "SERVER:latest/", path.join(folder, "fetched"));
+  await assertSameForRsync(expected, path.join(folder, "fetched"));
 });
 
 test("anything but rsync is refused at the door", { skip }, async (t) => {

@@ -32,6 +32,10 @@ export interface ServerArguments {
   readonly relative: boolean;
   readonly impliedDirectories: boolean;
   readonly checksum: boolean;
+  /** Files of the same size and time are sent all the same. */
+  readonly ignoresTimes: boolean;
+  /** Symbolic links that lead out of what is sent are left out. */
+  readonly safeLinks: boolean;
   readonly dryRun: boolean;
   readonly deletes: boolean;
   readonly prunesEmpty: boolean;
@@ -58,7 +62,7 @@ export interface ServerArguments {
 }
 
 /** Letters that tell how to compare, write or show, which is nothing to us: our snapshots are written in one way. */
-const IDLE_LETTERS = "qKOJyWESIix";
+const IDLE_LETTERS = "qKOJyWESix";
 const LETTERS_WITH_NUMBER = "@B";
 
 const IDLE_OPTIONS = new Set([
@@ -80,10 +84,8 @@ const IDLE_OPTIONS = new Set([
   "open-noatime",
   "use-qsort",
   "super",
-  "safe-links",
   "no-iconv",
   "times",
-  "ignore-times",
 ]);
 const IDLE_OPTIONS_WITH_VALUE = new Set([
   "bwlimit",
@@ -171,6 +173,8 @@ export function parseServerArguments(words: readonly CommandWord[]): ServerArgum
     relative: false,
     impliedDirectories: true,
     checksum: false,
+    ignoresTimes: false,
+    safeLinks: false,
     dryRun: false,
     deletes: false,
     prunesEmpty: false,
@@ -253,6 +257,7 @@ const LETTERS = new Map<string, FlagName>([
   ["X", "xattrs"],
   ["r", "recursive"],
   ["c", "checksum"],
+  ["I", "ignoresTimes"],
   ["R", "relative"],
   ["z", "compress"],
   ["s", "secluded"],
@@ -270,6 +275,8 @@ function parseLongOption(parsed: Growing, text: string, following: string | unde
   if (IDLE_OPTIONS.has(name) || IDLE_OPTIONS_WITH_VALUE.has(name)) return isSeparate ? 1 : 0;
   if (DELETE_OPTIONS.has(name)) parsed.deletes = true;
   else if (name === "numeric-ids") parsed.numericIds = true;
+  else if (name === "safe-links") parsed.safeLinks = true;
+  else if (name === "ignore-times") parsed.ignoresTimes = true;
   else if (name === "list-only") parsed.listsOnly = true;
   else if (name === "log-format" || name === "out-format") parsed.itemizes = value.includes("%i");
   else if (name === "no-specials") parsed.specials = false;
