@@ -57,6 +57,8 @@ export interface ServerArguments {
   readonly maximumBytes: number;
   /** Flags after `-e.` */
   readonly capabilities: string;
+  /** Why nothing will come of it. The rest is understood as far as it takes to greet the client and tell it. */
+  readonly refusal: RsyncRefusedError | undefined;
   /** After the first ".": what is wanted, or where it is to go. */
   readonly paths: readonly CommandWord[];
 }
@@ -149,8 +151,9 @@ const OPTIONS_WITH_SEPARATE_VALUE = new Set(["partial-dir", "temp-dir", "files-f
 type Growing = { -readonly [Key in keyof ServerArguments]: ServerArguments[Key] };
 
 /**
- * Understands what follows `rsync` in the command that an rsync client starts. Throws `RsyncRefusedError` for what makes
- * no sense for snapshots, with a message for the user at the other end.
+ * Understands what follows `rsync` in the command that an rsync client starts. What makes no sense for snapshots becomes
+ * the `refusal`, with a message for the user at the other end. Throws `RsyncRefusedError` where no rsync client can be
+ * there to be told.
  */
 export function parseServerArguments(words: readonly CommandWord[]): ServerArguments {
   const parsed: Growing = {
@@ -193,6 +196,7 @@ export function parseServerArguments(words: readonly CommandWord[]): ServerArgum
     minimumBytes: 0,
     maximumBytes: Number.POSITIVE_INFINITY,
     capabilities: "",
+    refusal: undefined,
     paths: [],
   };
   let isServer = false;
@@ -201,9 +205,9 @@ export function parseServerArguments(words: readonly CommandWord[]): ServerArgum
     const { text } = words[at];
     if (text === "--server") isServer = true;
     else if (text === "--sender") parsed.isSender = true;
-    else if (text.startsWith("--")) at += parseLongOption(parsed, text, words[at + 1]?.text);
+    else if (text.startsWith("--")) at += longOption(parsed, text, words[at + 1]?.text);
     else if (text.startsWith("-")) parseLetters(parsed, text.slice(1));
-    else throw new RsyncRefusedError(`unexpected argument: ${text}`, RSYNC_EXIT.usage);
+    else parsed.refusal ??= new RsyncRefusedError(`unexpected argument: ${text}`, RSYNC_EXIT.usage);
   }
   if (!isServer) throw new RsyncRefusedError("only an rsync client can start rsync here", RSYNC_EXIT.usage);
   // A list of names means the folders in it as such, where -r does not say otherwise.
@@ -215,14 +219,17 @@ function parseLetters(parsed: Growing, letters: string): void {
     const letter = letters[i];
     if (parsed.isSender && OWN_OF_FETCHER.has(letter)) continue;
     const refused = REFUSED_LETTERS.get(letter);
-    if (refused !== undefined) throw new RsyncRefusedError(`rsync's options are refused here: ${refused}`);
+    if (refused !== undefined) {
+      parsed.refusal ??= new RsyncRefusedError(`rsync's options are refused here: ${refused}`);
+      continue;
+    }
     if (letter === "e") {
       parsed.capabilities = letters.slice(i + 1).replace(/^[0-9]*\.[0-9]*/, "");
       return;
     }
     if (LETTERS_WITH_NUMBER.includes(letter)) return;
     if (!setLetter(parsed, letter) && !IDLE_LETTERS.includes(letter)) {
-      throw new RsyncRefusedError(`rsync's option -${letter} is not known here`, RSYNC_EXIT.usage);
+      parsed.refusal ??= new RsyncRefusedError(`rsync's option -${letter} is not known here`, RSYNC_EXIT.usage);
     }
   }
 }
@@ -264,6 +271,16 @@ const LETTERS = new Map<string, FlagName>([
 ]);
 
 /** How many more words the option takes. */
+function longOption(parsed: Growing, text: string, following: string | undefined): number {
+  try {
+    return parseLongOption(parsed, text, following);
+  } catch (error) {
+    if (!(error instanceof RsyncRefusedError)) throw error;
+    parsed.refusal ??= error;
+    return 0;
+  }
+}
+
 function parseLongOption(parsed: Growing, text: string, following: string | undefined): number {
   const equals = text.indexOf("=");
   const name = equals < 0 ? text.slice(2) : text.slice(2, equals);
@@ -291,7 +308,7 @@ function parseLongOption(parsed: Growing, text: string, following: string | unde
   else if (name === "new-compress") setCompression(parsed, "zlibx");
   else if (name === "old-compress") setCompression(parsed, "zlib");
   else if (name === "compress-choice") setCompression(parsed, value);
-  else if (name === "checksum-choice") parsed.checksumChoice = checksumNamed(value);
+  else if (name === "checksum-choice") setChecksum(parsed, value);
   else if (name === "checksum-seed") parsed.seed = number(name, value, 0x7fffffff) | 0;
   else if (name === "min-size") parsed.minimumBytes = size(name, value);
   else if (name === "max-size") parsed.maximumBytes = size(name, value);
@@ -302,11 +319,19 @@ function parseLongOption(parsed: Growing, text: string, following: string | unde
 }
 
 function setCompression(parsed: Growing, name: string): void {
+  // A client that names one does not expect to be asked which.
+  parsed.compressChoice = "none";
   if (name !== "zstd" && name !== "zlibx" && name !== "zlib" && name !== "none") {
     throw new RsyncRefusedError(`the compression ${name} is not known here; zstd, zlibx and zlib are`);
   }
   parsed.compressChoice = name;
   parsed.compress = name !== "none";
+}
+
+function setChecksum(parsed: Growing, value: string): void {
+  // A client that names one does not expect to be asked which.
+  parsed.checksumChoice = "md5";
+  parsed.checksumChoice = checksumNamed(value);
 }
 
 function checksumNamed(value: string): ChecksumName | undefined {

@@ -60,6 +60,7 @@ export async function serveRsync(
     protocol = agreement.protocol;
     channel.multiplexOutput();
     if (agreement.protocol >= 30) channel.multiplexInput();
+    if (request.refusal !== undefined) throw request.refusal;
     refuseBeforeAttributes(request, agreement);
     const sums = await openStrongSums(agreement.checksum, agreement.seed);
     const exitCode = await serve({ channel, request, agreement, sums, refuse });
