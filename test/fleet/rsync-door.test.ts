@@ -112,8 +112,8 @@ test("a host that comes with rsync gets no further than its own snapshots", { sk
     [third.rsync("-a", "SERVER:../../etc/passwd", `${site.folder}/x`), /./],
     [third.rsync("-a", `${site.data}/`, "SERVER:../web1"), /nothing above a snapshot/],
     [third.ssh("rsync --server --daemon ."), /./],
-    [third.ssh("cat /etc/passwd"), /this key is for Holdfast's agent alone/],
-    [third.ssh("rsync"), /this key is for Holdfast's agent alone/],
+    [third.ssh("cat /etc/passwd"), /this key is for rsync and Holdfast's agent alone/],
+    [third.ssh("rsync"), /this key is for rsync and Holdfast's agent alone/],
   ];
   for (const [result, message] of refusals) {
     const { status, stdout, stderr } = await result;

@@ -1,5 +1,4 @@
 import type { RawPath } from "../../platform/raw-path.ts";
-import { rawPathFromText } from "../../platform/raw-path.ts";
 import type { ReportProblem, Source, SourceEntry } from "../source.ts";
 import { problemFromComplaint } from "./complaints.ts";
 import { NEVER_THE_SAME, listedSource } from "./listed-source.ts";
@@ -86,10 +85,10 @@ function destinationOf({ paths }: ServerArguments): Destination {
   const text = paths[0]?.text ?? "";
   const parts = text.split("/").filter((part) => part !== "" && part !== ".");
   if (parts.includes("..")) throw new RsyncRefusedError("there is nothing above a snapshot", RSYNC_EXIT.usage);
-  if (parts.some((part) => rawPathFromText(part).length > LONGEST_NAME_BYTES)) {
+  if (parts.some((part) => part.length > LONGEST_NAME_BYTES)) {
     throw new RsyncRefusedError("the destination has a name of more than 255 bytes", RSYNC_EXIT.usage);
   }
-  return { path: rawPathFromText(parts.join("/")), isFolder: parts.length === 0 || /(?:^|\/)\.?$/.test(text) };
+  return { path: parts.join("/") as RawPath, isFolder: parts.length === 0 || /(?:^|\/)\.?$/.test(text) };
 }
 
 const LONGEST_NAME_BYTES = 255;

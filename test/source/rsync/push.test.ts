@@ -36,6 +36,8 @@ interface Server {
   /** As `rsync`, but killed when it has sent this file. */
   readonly killedAt: (file: string, ...args: string[]) => Promise<CommandResult>;
   readonly ok: (...args: string[]) => Promise<string>;
+  /** How rsync is told of the way to the server. */
+  readonly withShell: readonly string[];
   readonly snapshots: () => Promise<number>;
 }
 
@@ -48,18 +50,19 @@ async function startServer(t: TestContext): Promise<Server> {
   const forced = path.join(temporaryFolder(t), "forced");
   writeFileSync(forced, `#!/bin/sh\nexec ${words.join(" ")}\n`, { mode: 0o755 });
   server.restrictKey(`restrict,command="${forced}"`);
-  const withShell = (args: readonly string[]): string[] => [
-    "-e",
-    ["ssh", ...server.clientOptions].join(" "),
+  const withShell = ["-e", ["ssh", ...server.clientOptions].join(" ")];
+  const whole = (args: readonly string[]): string[] => [
+    ...withShell,
     ...args.map((arg) => arg.replace(/^SERVER:/, "127.0.0.1:")),
   ];
-  const rsync = (...args: string[]): Promise<CommandResult> => run("rsync", withShell(args));
+  const rsync = (...args: string[]): Promise<CommandResult> => run("rsync", whole(args));
   return {
     holdfast,
+    withShell,
     folder: temporaryFolder(t),
     rsync,
     killedAt: (file, ...args) =>
-      run("rsync", ["--out-format=sent %n", "--outbuf=L", ...withShell(args)], { endAt: `sent ${file}\n` }),
+      run("rsync", ["--out-format=sent %n", "--outbuf=L", ...whole(args)], { endAt: `sent ${file}\n` }),
     ok: async (...args) => {
       const result = await rsync(...args);
       assert.equal(result.status, 0, `${args.join(" ")}: ${result.stderr}`);
@@ -373,6 +376,64 @@ test("--safe-links leaves out links that lead out of what is pushed", { skip }, 
   await ok("-a", "SERVER:latest/", path.join(folder, "fetched"));
   await assertSameForRsync(expected, path.join(folder, "fetched"));
 });
+
+test(
+  "finds what is fetched through links, dates, wildcards and names of any bytes, as a shell would",
+  { skip },
+  async (t) => {
+    const { folder, rsync, ok, withShell } = await startServer(t);
+    const original = path.join(folder, "original");
+    mkdirSync(path.join(original, "usr/bin"), { recursive: true });
+    mkdirSync(path.join(original, "var"));
+    const latin1 = Buffer.from("caf\xe9", "latin1");
+    writeFileSync(path.join(original, "usr/bin/ls"), "ls");
+    writeFileSync(Buffer.concat([Buffer.from(`${original}/usr/`), latin1]), "café");
+    writeFileSync(path.join(original, "usr/no\u00a0break"), "no break");
+    symlinkSync("usr/bin", path.join(original, "bin"));
+    symlinkSync("/usr", path.join(original, "var/full"));
+    symlinkSync("../../../../usr", path.join(original, "var/above"));
+    symlinkSync("loop", path.join(original, "loop"));
+    await ok("-a", `${original}/`, "SERVER:");
+    rmSync(path.join(original, "usr/bin/ls"));
+    await ok("-a", `${original}/`, "SERVER:");
+    const today = new Date().toISOString().slice(0, 10);
+    const [first] = /\d{4}-\d\d-\d\dT\S+$/m.exec(await ok("SERVER:")) ?? [""];
+
+    const cases: [from: string | Buffer, found: string[]][] = [
+      [`${first}/bin/ls`, ["ls"]],
+      [`${first}/bin/`, ["ls"]],
+      [`${first}/bin`, ["bin"]],
+      [`${first}/bin/*`, ["ls"]],
+      [`${first}/var/full/bin/ls`, ["ls"]],
+      [`${first}/var/above/bin/ls`, ["ls"]],
+      [`${first}/usr/bin/../../bin/ls`, ["ls"]],
+      [`${first}/../${first}/bin/ls`, ["ls"]],
+      ["2*/bin/ls", ["ls"]],
+      [`${today}/var/full`, ["full"]],
+      ["~/latest/var/full", ["full"]],
+      ["latest/usr/no\u00a0break", ["no\u00a0break"]],
+      [Buffer.concat([Buffer.from("latest/usr/"), latin1]), ["caf\ufffd"]],
+    ];
+    for (const [from, found] of cases) {
+      const target = temporaryFolder(t);
+      if (typeof from === "string") {
+        await ok("-a", `SERVER:${from}`, `${target}/`);
+      } else {
+        // A command's arguments are text for Node, and only a shell can give bytes.
+        const octal = [...from].map((byte) => `\\0${byte.toString(8)}`).join("");
+        const script = 'from=$(printf %b "$1") to=$2; shift 2; exec rsync "$@" "127.0.0.1:$from" "$to"';
+        for (const option of ["-a", "-as"])
+          await runOk("sh", ["-c", script, "sh", octal, `${target}/`, option, ...withShell]);
+      }
+      assert.deepEqual(readdirSync(target), found, String(from));
+    }
+    for (const from of ["latest/loop/", `${first}/usr/bin/ls/`, "latest/bin/ls", "2*/nothing"]) {
+      const result = await rsync("-a", `SERVER:${from}`, `${folder}/nothing`);
+      assert.equal(result.status, 23, from);
+      assert.match(result.stderr, from.endsWith("/") ? /Not a directory/ : /No such file or directory/, from);
+    }
+  },
+);
 
 test("anything but rsync is refused at the door", { skip }, async (t) => {
   const server = await startSshServer(t);

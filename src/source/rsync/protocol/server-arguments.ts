@@ -1,7 +1,7 @@
 import type { ChecksumName, CompressionName } from "./handshake.ts";
 import { RSYNC_EXIT, RsyncRefusedError } from "./rsync-error.ts";
 
-/** One word of a command, as the shell that we stand in for would have understood it. */
+/** One word of a command, as the shell that we stand in for would have understood it. One character is one byte. */
 export interface CommandWord {
   readonly text: string;
   /** The same with a backslash before each character that is meant as it stands, where it holds wildcards that are not. */
@@ -392,7 +392,7 @@ function size(name: string, value: string): number {
 
 /**
  * Splits the command line that an rsync client sends through ssh, as a shell would, but with no other powers of one:
- * quotes and backslashes. Throws where something else is meant for a shell.
+ * quotes, backslashes, and a `~` for where everything begins. Throws where something else is meant for a shell.
  */
 export function splitCommand(command: string): CommandWord[] {
   const words: CommandWord[] = [];
@@ -420,8 +420,10 @@ export function splitCommand(command: string): CommandWord[] {
     } else if (char === "\\") {
       i++;
       if (i < command.length) literal(command[i]);
-    } else if (/\s/.test(char)) {
+    } else if (/[ \t\n]/.test(char)) {
       finish();
+    } else if (char === "~" && text === undefined && /^(?:\/|[ \t\n]|$)/.test(command.slice(i + 1, i + 2))) {
+      text = "";
     } else if (/[&;|<>()$`]/.test(char)) {
       throw forShell(char);
     } else if (/[*?[\]]/.test(char)) {
