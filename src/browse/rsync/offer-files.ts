@@ -50,6 +50,8 @@ interface Wanted extends WantedAsWritten {
 }
 
 const MOST_NAMES = 1_000_000;
+/** Each character is compared with those of each name. */
+const LONGEST_PATTERN = 1024;
 /** Each name is looked for in all of them. */
 const MOST_BASES = 1000;
 
@@ -249,6 +251,8 @@ async function expandOne(tree: ShelfTree, folder: string, pattern: string, isLas
     const isThere = path !== undefined && (await tree.lookup(path)) !== undefined;
     return isThere ? [folder + unescaped + end] : [];
   }
+  if (pattern.length > LONGEST_PATTERN)
+    throw new RsyncRefusedError("a name with wildcards is too long", RSYNC_EXIT.usage);
   const resolved = await tree.resolve(folder, true);
   const node = resolved === undefined ? undefined : await tree.lookup(resolved);
   if (node === undefined) return [];
