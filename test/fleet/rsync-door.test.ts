@@ -76,7 +76,7 @@ test(
     const listed = await ok(web1.rsync("SERVER:"));
     assert.equal(listed.match(/ \d{4}-\d\d-\d\dT/g)?.length, 2, listed);
     const copy = path.join(site.folder, "copy");
-    await ok(web1.rsync("-aHAX", "SERVER:latest/", `${copy}/`));
+    await ok(web1.rsync("-aHAX", "--rsync-path=/usr/bin/rsync", "SERVER:latest/", `${copy}/`));
     assert.equal(await runOk("rsync", ["-aHAXnic", "--delete", `${site.files}/`, `${copy}/`]), "");
     await site.repository("check", "--read-data");
     for (const job of [["retention"], ["drill", "--host", "web1"]]) await site.admin("runs", "start", ...job);

@@ -97,7 +97,7 @@ export function offerFiles(options: OfferOptions): Offer {
     if (!isFolder && wanted.name === "")
       return options.warn(`change_dir "/${shown(place)}" failed: Not a directory (20)`);
     if (isFolder && !request.recursive && !request.directories) {
-      options.note(`skipping directory ${shown(wanted.name === "" ? ("." as RawPath) : wanted.name)}`);
+      options.note(`skipping directory ${shown(wanted.name === "" ? "." : wanted.name)}`);
       return;
     }
     const listed = (wanted.name === "" ? "." : wanted.name) as RawPath;

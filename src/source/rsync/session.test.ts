@@ -394,8 +394,8 @@ describe("our client pulling from our server", () => {
     const { view } = madeUpSnapshot(madeUpFolder({ a: madeUpFile("a") }));
     const times = ["2026-11-19T03:00:07.123Z", "2026-11-20T03:00:07.123Z", "2026-11-20T03:00:09Z", "2026-11-20T07:30Z"];
     const timesMs = times.map((time) => Date.parse(time));
-    const snapshots = datedNames(timesMs).map((name, i) => ({
-      name,
+    const snapshots = datedNames(timesMs).map((each, i) => ({
+      name: each,
       timeMs: timesMs[i],
       open: () => Promise.resolve(view),
     }));
@@ -416,8 +416,8 @@ describe("our client pulling from our server", () => {
       ["2026-11-20T0", -1],
       ["2026-1", -1],
     ] as const) {
-      const folder = await tree.lookup(spelling as RawPath);
-      assert.equal(folder?.entry.name, found < 0 ? undefined : snapshots[found].name, spelling);
+      const node = await tree.lookup(spelling as RawPath);
+      assert.equal(node?.entry.name, found < 0 ? undefined : snapshots[found].name, spelling);
     }
   });
 });
