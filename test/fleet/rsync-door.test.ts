@@ -121,7 +121,9 @@ test("a host that comes with rsync gets no further than its own snapshots", { sk
     assert.match(stderr, message);
     assert.doesNotMatch(stdout, /root:|secret/);
   }
-  writeFileSync(path.join(site.files, "big"), randomBytes(3_000_000));
+  // Much more than may wait at the server: it must not go on waiting for somebody to take it.
+  for (let number = 0; number < 30; number++)
+    writeFileSync(path.join(site.files, `big${number}`), randomBytes(1_000_000));
   const tooMuch = await third.rsync("-a", `${site.files}/`, "SERVER:");
   assert.notEqual(tooMuch.status, 0);
   assert.match(tooMuch.stderr, /has used up its quota/);

@@ -19,7 +19,7 @@ import type { ServerSession, ServerTransport } from "./protocol/server-session.t
 /** What is done with files that a stock rsync pushes. */
 export interface PushReceiver {
   /**
-   * Saves everything that the source gives, and makes the snapshot. The source's entries end only when the rsync at the
+   * Saves everything that the source gives, and makes the snapshot. The source's `finish` resolves when the rsync at the
    * other end has sent all that it was asked for; where it fails, or goes away, the source throws, and there must be no
    * snapshot. Resolves when the snapshot is safe: only then is the other side told that all went well.
    */
@@ -167,9 +167,9 @@ async function save(
       await askForChanged(listed, wanted, receiver, isChanged);
       await session.finish();
     } else {
-      const entries = endingWith(marked(wanted, isChanged), () => session.finish().then(() => undefined));
       await receiver.save({
-        entries,
+        entries: marked(wanted, isChanged),
+        finish: async () => void (await session.finish()),
         details: (entry) => listed.details(asListed(entry)),
         content: (entry) => listed.content(asListed(entry)),
         close: () => Promise.resolve(),
@@ -300,13 +300,6 @@ function inPlace(entries: Entries, place: Place): Entries {
       }
       yield moved;
     }
-  };
-}
-
-function endingWith(entries: Entries, end: () => Promise<void>): Entries {
-  return async function* () {
-    yield* entries();
-    await end();
   };
 }
 
