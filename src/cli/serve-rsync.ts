@@ -1,4 +1,7 @@
-/** What `holdfast serve` starts where a host has come with a stock rsync. Its arguments: the server's socket, the host. */
+/**
+ * What `holdfast serve` starts where a host has come with a stock rsync. Its arguments: the server's
+ * socket, the host, and what it asked sshd for, one character a byte.
+ */
 import { existsSync } from "node:fs";
 import path from "node:path";
 import { HoldfastError } from "../errors.ts";
@@ -14,8 +17,8 @@ const RSYNC_SIGNAL = 20;
 
 if (import.meta.main) {
   leaveAtEnd();
-  const [socketPath, host] = process.argv.slice(2);
-  process.exit(await answerRsync(socketPath, host, process.env.SSH_ORIGINAL_COMMAND ?? ""));
+  const [socketPath, host, command] = process.argv.slice(2);
+  process.exit(await answerRsync(socketPath, host, command));
 }
 
 /** Resolves with the exit status. What is wrong stands on standard error, which rsync at the other end shows. */

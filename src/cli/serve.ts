@@ -8,6 +8,7 @@ import { once } from "node:events";
 import { connect } from "node:net";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
+import { rawEnvironment } from "../platform/raw-environment.ts";
 import { socketAddress } from "../platform/socket-address.ts";
 
 /** What agents ask sshd for. Whatever the forced command is, sshd tells us what was asked. */
@@ -29,17 +30,17 @@ const { values } = parseArgs({
 const { host, socket: socketPath } = values;
 if (host === undefined) fail("serve needs --host NAME; it is run by sshd, for a host's key");
 
-const asked = process.env.SSH_ORIGINAL_COMMAND;
-if (asked?.startsWith("rsync --server ") === true) {
+const asked = rawEnvironment("SSH_ORIGINAL_COMMAND");
+if (asked !== undefined && /^(?:\S*\/)?rsync --server /.test(asked)) {
   const program = fileURLToPath(new URL("./serve-rsync.ts", import.meta.url));
-  const child = spawn(process.execPath, [program, socketPath, host], { stdio: "inherit" });
+  const child = spawn(process.execPath, [program, socketPath, host, asked], { stdio: "inherit" });
   for (const signal of ["SIGUSR1", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => child.kill("SIGTERM"));
   const [code] = (await once(child, "exit")) as [number | null];
   process.exit(code ?? 1);
 }
 if (asked !== WIRE_COMMAND) {
   const shown = asked === undefined ? "a shell" : JSON.stringify(asked.slice(0, 200));
-  fail(`this key is for Holdfast's agent alone; it does not give ${shown}`);
+  fail(`this key is for rsync and Holdfast's agent alone; it does not give ${shown}`);
 }
 
 function addressOf(file: string): string {

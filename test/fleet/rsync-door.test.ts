@@ -76,7 +76,7 @@ test(
     const listed = await ok(web1.rsync("SERVER:"));
     assert.equal(listed.match(/ \d{4}-\d\d-\d\dT/g)?.length, 2, listed);
     const copy = path.join(site.folder, "copy");
-    await ok(web1.rsync("-aHAX", "SERVER:latest/", `${copy}/`));
+    await ok(web1.rsync("-aHAX", "--rsync-path=/usr/bin/rsync", "SERVER:latest/", `${copy}/`));
     assert.equal(await runOk("rsync", ["-aHAXnic", "--delete", `${site.files}/`, `${copy}/`]), "");
     await site.repository("check", "--read-data");
     for (const job of [["retention"], ["drill", "--host", "web1"]]) await site.admin("runs", "start", ...job);
@@ -112,8 +112,8 @@ test("a host that comes with rsync gets no further than its own snapshots", { sk
     [third.rsync("-a", "SERVER:../../etc/passwd", `${site.folder}/x`), /./],
     [third.rsync("-a", `${site.data}/`, "SERVER:../web1"), /nothing above a snapshot/],
     [third.ssh("rsync --server --daemon ."), /./],
-    [third.ssh("cat /etc/passwd"), /this key is for Holdfast's agent alone/],
-    [third.ssh("rsync"), /this key is for Holdfast's agent alone/],
+    [third.ssh("cat /etc/passwd"), /this key is for rsync and Holdfast's agent alone/],
+    [third.ssh("rsync"), /this key is for rsync and Holdfast's agent alone/],
   ];
   for (const [result, message] of refusals) {
     const { status, stdout, stderr } = await result;
@@ -121,7 +121,9 @@ test("a host that comes with rsync gets no further than its own snapshots", { sk
     assert.match(stderr, message);
     assert.doesNotMatch(stdout, /root:|secret/);
   }
-  writeFileSync(path.join(site.files, "big"), randomBytes(3_000_000));
+  // Much more than may wait at the server: it must not go on waiting for somebody to take it.
+  for (let number = 0; number < 30; number++)
+    writeFileSync(path.join(site.files, `big${number}`), randomBytes(1_000_000));
   const tooMuch = await third.rsync("-a", `${site.files}/`, "SERVER:");
   assert.notEqual(tooMuch.status, 0);
   assert.match(tooMuch.stderr, /has used up its quota/);

@@ -142,7 +142,7 @@ function fileList(protocol: number): Buffer {
         checksum: type === MODE.file ? Buffer.alloc(16, number) : undefined,
       });
     });
-    encoder.writeEnd(to, new Map([[1, "ann"]]), new Map([[5, "staff"]]));
+    encoder.writeEnd(to, new Map([[1, "ann"]]), new Map([[5, "staff"]]), 0);
   });
 }
 

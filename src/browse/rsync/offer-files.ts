@@ -1,5 +1,4 @@
 import type { TreeEntry } from "../../format/tree.ts";
-import { rawPathFromText } from "../../platform/raw-path.ts";
 import type { RawPath } from "../../platform/raw-path.ts";
 import type { StrongSums } from "../../source/rsync/protocol/checksums.ts";
 import type { OfferedFile } from "../../source/rsync/protocol/file-list-encoder.ts";
@@ -9,6 +8,7 @@ import type { FilterRules } from "../../source/rsync/protocol/filter-rules.ts";
 import { matchesGlob } from "../../source/rsync/protocol/filter-rules.ts";
 import { RSYNC_EXIT, RsyncRefusedError } from "../../source/rsync/protocol/rsync-error.ts";
 import type { CommandWord, ServerArguments } from "../../source/rsync/protocol/server-arguments.ts";
+import type { SnapshotView } from "../snapshot-view.ts";
 import type { ShelfNode, ShelfTree } from "./snapshot-shelf.ts";
 
 /** What is to be sent, and under which names. */
@@ -33,9 +33,9 @@ export interface OfferOptions {
 }
 
 /** One thing that was asked for, as an rsync reads an argument (rsync(1), "USAGE" and --relative). */
-interface Wanted {
+interface WantedAsWritten {
   /** Folder that names are relative to. */
-  readonly base: RawPath;
+  readonly base: string;
   /** Below it; "" for the folder itself. */
   readonly name: RawPath;
   /** It was written so that the content of a folder is meant, and not the folder. */
@@ -44,7 +44,14 @@ interface Wanted {
   readonly withBase: boolean;
 }
 
+interface Wanted extends WantedAsWritten {
+  /** As the tree has it, without links and `..`. */
+  readonly base: RawPath;
+}
+
 const MOST_NAMES = 1_000_000;
+/** Each character is compared with those of each name. */
+const LONGEST_PATTERN = 1024;
 /** Each name is looked for in all of them. */
 const MOST_BASES = 1000;
 
@@ -55,15 +62,28 @@ export function offerFiles(options: OfferOptions): Offer {
   /** Bases in the order of the arguments: a listed path belongs to the first in which it is found. */
   const bases: RawPath[] = [];
   const sent = new Set<string>();
+  const resolved = new Map<string, RawPath>();
+  /** Marks of hard links tell files of one snapshot apart, and no more: in each it is another file. */
+  const linkSpaces = new Map<SnapshotView | undefined, number>();
 
   async function* files(): AsyncGenerator<OfferedFile, void, undefined> {
-    for await (const wanted of wantedFiles(options)) {
+    for await (const written of wantedFiles(options)) {
+      const wanted = { ...written, base: await resolvedBase(written.base) };
       if (!bases.includes(wanted.base)) bases.push(wanted.base);
-      if (bases.length > MOST_BASES) {
-        throw new RsyncRefusedError("too many folders are named to fetch from", RSYNC_EXIT.usage);
-      }
       yield* offerOne(wanted);
     }
+  }
+
+  async function resolvedBase(base: string): Promise<RawPath> {
+    const known = resolved.get(base);
+    if (known !== undefined) return known;
+    const found = await tree.resolve(base, true);
+    if (found === undefined) throw aboveAll(base);
+    resolved.set(base, found);
+    if (resolved.size > MOST_BASES) {
+      throw new RsyncRefusedError("too many folders are named to fetch from", RSYNC_EXIT.usage);
+    }
+    return found;
   }
 
   async function* offerOne(wanted: Wanted): AsyncGenerator<OfferedFile, void, undefined> {
@@ -74,8 +94,10 @@ export function offerFiles(options: OfferOptions): Offer {
       return;
     }
     const isFolder = node.entry.type === "directory";
+    if (!isFolder && wanted.name === "")
+      return options.warn(`change_dir "/${shown(place)}" failed: Not a directory (20)`);
     if (isFolder && !request.recursive && !request.directories) {
-      options.note(`skipping directory ${shown(wanted.name === "" ? ("." as RawPath) : wanted.name)}`);
+      options.note(`skipping directory ${shown(wanted.name === "" ? "." : wanted.name)}`);
       return;
     }
     const listed = (wanted.name === "" ? "." : wanted.name) as RawPath;
@@ -130,7 +152,7 @@ export function offerFiles(options: OfferOptions): Offer {
     place: OfferedFile["place"],
     checksum: Uint8Array | undefined,
   ): OfferedFile {
-    const { entry } = node;
+    const { entry, view } = node;
     users.set(entry.uid, entry.user);
     groups.set(entry.gid, entry.group);
     return {
@@ -139,10 +161,16 @@ export function offerFiles(options: OfferOptions): Offer {
       target: entry.type === "symlink" ? entry.target : undefined,
       device: entry.type === "char" || entry.type === "block" ? { major: entry.major, minor: entry.minor } : undefined,
       xattrs: entry.xattrs,
-      linkKey: entry.hardLink === undefined ? undefined : Buffer.from(entry.hardLink).toString("latin1"),
+      linkKey: entry.hardLink === undefined ? undefined : linkKey(entry.hardLink, view),
       place,
       checksum,
     };
+  }
+
+  function linkKey(hardLink: Uint8Array, view: SnapshotView | undefined): string {
+    const space = linkSpaces.get(view) ?? linkSpaces.size;
+    linkSpaces.set(view, space);
+    return `${space} ${Buffer.from(hardLink).latin1Slice()}`;
   }
 
   async function find(path: RawPath): Promise<ShelfNode | undefined> {
@@ -158,7 +186,7 @@ export function offerFiles(options: OfferOptions): Offer {
 
 const SUM_BYTES = 1024 * 1024;
 
-async function* wantedFiles({ tree, request, names }: OfferOptions): AsyncGenerator<Wanted, void, undefined> {
+async function* wantedFiles({ tree, request, names }: OfferOptions): AsyncGenerator<WantedAsWritten, void, undefined> {
   const words: readonly CommandWord[] = request.paths.length === 0 ? [{ text: ".", glob: undefined }] : request.paths;
   if (names === undefined) {
     for (const word of words) {
@@ -166,56 +194,67 @@ async function* wantedFiles({ tree, request, names }: OfferOptions): AsyncGenera
     }
     return;
   }
-  const base = cleaned(rawPathFromText(words[0].text));
   let count = 0;
   for await (const name of names) {
     if (++count > MOST_NAMES) throw new RsyncRefusedError("too many names in --files-from", RSYNC_EXIT.usage);
     const wanted = wantedFrom(name, request.relative);
-    yield { ...wanted, base: joined(base, wanted.base) };
+    yield { ...wanted, base: `${words[0].text}/${wanted.base}` };
   }
 }
 
-/** `name` is one character a byte where it came over the connection, and text where it came in the command. */
-function wantedFrom(name: string, relative: boolean): Wanted {
-  const meansContent = /(?:^|\/)\.?$/.test(name);
+function wantedFrom(name: string, relative: boolean): WantedAsWritten {
+  const meansContent = /(?:^|\/)\.{0,2}$/.test(name);
   if (relative) {
     const cut = name.indexOf("/./");
-    const base = cut < 0 ? ("" as RawPath) : cleaned(name.slice(0, cut));
+    const base = cut < 0 ? "" : name.slice(0, cut);
     const rest = cut < 0 ? name : name.slice(cut + "/./".length);
     return { base, name: cleaned(rest), meansContent, withBase: rest.startsWith("./") };
   }
-  const path = cleaned(name);
   const plain = { meansContent, withBase: false };
-  if (meansContent) return { ...plain, base: path, name: "" as RawPath };
-  const slash = path.lastIndexOf("/");
-  return { ...plain, base: path.slice(0, Math.max(slash, 0)) as RawPath, name: path.slice(slash + 1) as RawPath };
+  if (meansContent) return { ...plain, base: name, name: "" as RawPath };
+  const slash = name.lastIndexOf("/");
+  return { ...plain, base: name.slice(0, Math.max(slash, 0)), name: name.slice(slash + 1) as RawPath };
 }
 
 function cleaned(path: string): RawPath {
   const parts = path.split("/").filter((part) => part !== "" && part !== ".");
-  if (parts.includes("..")) {
-    throw new RsyncRefusedError(`there is nothing above the list of snapshots: ${path}`, RSYNC_EXIT.usage);
-  }
+  if (parts.includes("..")) throw aboveAll(path);
   return parts.join("/") as RawPath;
 }
 
+function aboveAll(path: string): RsyncRefusedError {
+  return new RsyncRefusedError(`there is nothing above the list of snapshots: ${shown(path)}`, RSYNC_EXIT.usage);
+}
+
 /** What a word stands for: itself, or the names that its wildcards match, as a shell there would have found them. */
-async function expand(tree: ShelfTree, word: CommandWord): Promise<string[]> {
-  const raw = rawPathFromText(word.text);
-  if (word.glob === undefined) return [raw];
+async function expand(tree: ShelfTree, { text, glob }: CommandWord): Promise<string[]> {
+  if (glob === undefined) return [text];
   let found: string[] = [""];
-  const patterns = rawPathFromText(word.glob).split("/");
+  const patterns = glob.split("/");
   for (const [i, pattern] of patterns.entries()) {
     const isLast = i === patterns.length - 1;
-    found = (await Promise.all(found.map((folder) => expandOne(tree, folder, pattern, isLast)))).flat();
+    const longer: string[] = [];
+    for (const folder of found) {
+      longer.push(...(await expandOne(tree, folder, pattern, isLast)));
+      if (longer.length > MOST_NAMES) throw new RsyncRefusedError("too many names match", RSYNC_EXIT.usage);
+    }
+    found = longer;
   }
-  return found.length === 0 ? [raw] : found;
+  return found.length === 0 ? [text] : found;
 }
 
 async function expandOne(tree: ShelfTree, folder: string, pattern: string, isLast: boolean): Promise<string[]> {
   const end = isLast ? "" : "/";
-  if (!/[*?[]/.test(pattern.replaceAll(/\\./g, ""))) return [folder + pattern.replaceAll(/\\(.)/g, "$1") + end];
-  const node = await tree.lookup(folder as RawPath);
+  const unescaped = pattern.replaceAll(/\\(.)/g, "$1");
+  if (!/[*?[]/.test(pattern.replaceAll(/\\./g, ""))) {
+    const path = await tree.resolve(folder + unescaped, !isLast);
+    const isThere = path !== undefined && (await tree.lookup(path)) !== undefined;
+    return isThere ? [folder + unescaped + end] : [];
+  }
+  if (pattern.length > LONGEST_PATTERN)
+    throw new RsyncRefusedError("a name with wildcards is too long", RSYNC_EXIT.usage);
+  const resolved = await tree.resolve(folder, true);
+  const node = resolved === undefined ? undefined : await tree.lookup(resolved);
   if (node === undefined) return [];
   const names: string[] = [];
   for await (const { entry } of tree.list(node)) {
@@ -231,7 +270,7 @@ function joined(folder: RawPath, name: RawPath): RawPath {
   return (name === "" ? folder : `${folder}/${name}`) as RawPath;
 }
 
-const shown = (path: RawPath): string => Buffer.from(path, "latin1").toString("utf8");
+const shown = (path: string): string => Buffer.from(path, "latin1").toString("utf8");
 
 const TYPE_BITS = {
   file: MODE.file,

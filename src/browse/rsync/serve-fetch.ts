@@ -60,6 +60,7 @@ async function send(
     compressLevel: request.compressLevel,
     dryRun: request.dryRun,
     offered: offer.files,
+    isIncomplete: () => warned.any,
     content: offeredContent(offer),
     users: offer.users,
     groups: offer.groups,

@@ -39,9 +39,16 @@ export interface ShelfTree {
   /** What lies at a path of the shelf; `latest` stands for the last snapshot. Follows no other links. */
   lookup(path: RawPath): Promise<ShelfNode | undefined>;
   list(node: ShelfNode): AsyncIterable<ShelfNode>;
+  /**
+   * The path without `..` and without the symbolic links on the way, and at its end too if `followsLast`: as the kernel
+   * would find it, were each snapshot a root of its own. Undefined where it leads above the list of snapshots.
+   */
+  resolve(path: string, followsLast: boolean): Promise<RawPath | undefined>;
 }
 
 const LATEST = "latest";
+/** As Linux has it. */
+const MOST_LINKS = 40;
 
 export function openShelfTree(shelf: SnapshotShelf): ShelfTree {
   let listed: Promise<readonly ShelvedSnapshot[]> | undefined;
@@ -60,7 +67,7 @@ export function openShelfTree(shelf: SnapshotShelf): ShelfTree {
     const parts = path.split("/").filter((part) => part !== "" && part !== ".");
     if (parts.length === 0) return top;
     const all = await snapshots();
-    const snapshot = parts[0] === LATEST ? all.at(-1) : all.find(({ name }) => name === parts[0]);
+    const snapshot = parts[0] === LATEST ? all.at(-1) : snapshotOf(all, parts[0]);
     if (snapshot === undefined) return undefined;
     const node = await snapshotNode(snapshot);
     if (parts.length === 1 || node.view === undefined) return node;
@@ -83,7 +90,48 @@ export function openShelfTree(shelf: SnapshotShelf): ShelfTree {
     }
   }
 
-  return { top, lookup, list };
+  async function resolve(path: string, followsLast: boolean): Promise<RawPath | undefined> {
+    const left = path.split("/").reverse();
+    /** How many parts of `left`, from its start, were written by the user, and not in a link. */
+    let written = left.length;
+    const found: string[] = [];
+    let links = 0;
+    while (left.length > 0) {
+      const part = left.pop() ?? "";
+      const isOfLink = left.length >= written;
+      written = Math.min(written, left.length);
+      if (part === "" || part === ".") continue;
+      if (part === "..") {
+        if (found.length === 0) return undefined;
+        // Nothing that lies in a snapshot leads out of it.
+        if (!isOfLink || found.length > 1) found.pop();
+        continue;
+      }
+      found.push(part);
+      if (found.length === 1 || (left.length === 0 && !followsLast)) continue;
+      const node = await lookup(found.join("/") as RawPath);
+      if (node?.entry.type !== "symlink" || links++ === MOST_LINKS) continue;
+      const { target } = node.entry;
+      found.length = target.startsWith("/") ? 1 : found.length - 1;
+      left.push(...target.split("/").reverse());
+    }
+    return found.join("/") as RawPath;
+  }
+
+  return { top, lookup, list, resolve };
+}
+
+const DATE = /^(\d{4}(?:-\d\d){1,2})(?:[Tt_ ](\d\d)(?::?(\d\d)(?::?(\d\d(?:\.\d{1,3})?))?)?)?[Zz]?$/;
+
+/** The snapshot of that name, or else the last one of that month, day, hour, minute or second, in UTC. */
+function snapshotOf(all: readonly ShelvedSnapshot[], name: string): ShelvedSnapshot | undefined {
+  const named = all.find((snapshot) => snapshot.name === name);
+  const parts = named === undefined ? DATE.exec(name) : null;
+  if (parts === null) return named;
+  const [, date, hour, minute, second] = parts;
+  const time = [hour, minute, second].filter((part) => part !== undefined).join(":");
+  const start = time === "" ? date : `${date}T${time}`;
+  return all.findLast(({ timeMs }) => new Date(timeMs).toISOString().startsWith(start));
 }
 
 function madeUpFolder(name: string, timeMs: number): DirectoryEntry {

@@ -1,10 +1,13 @@
 import type { RawPath } from "../../platform/raw-path.ts";
-import { rawPathFromText } from "../../platform/raw-path.ts";
 import type { ReportProblem, Source, SourceEntry } from "../source.ts";
 import { problemFromComplaint } from "./complaints.ts";
+import { NEVER_THE_SAME } from "./fingerprint.ts";
+import { folderDigests, LONGEST_NAME_BYTES, type FolderDigests } from "./folder-digests.ts";
 import { listedSource } from "./listed-source.ts";
 import type { ListedSource } from "./listed-source.ts";
 import type { Basis } from "./protocol/basis.ts";
+import type { StrongSums } from "./protocol/checksums.ts";
+import { isDirectory } from "./protocol/file-list.ts";
 import { receiveFileList } from "./protocol/file-list-decoder.ts";
 import type { ReceivedFileList } from "./protocol/file-list-decoder.ts";
 import { orderFiles } from "./protocol/file-order.ts";
@@ -18,7 +21,7 @@ import type { ServerSession, ServerTransport } from "./protocol/server-session.t
 /** What is done with files that a stock rsync pushes. */
 export interface PushReceiver {
   /**
-   * Saves everything that the source gives, and makes the snapshot. The source's entries end only when the rsync at the
+   * Saves everything that the source gives, and makes the snapshot. The source's `finish` resolves when the rsync at the
    * other end has sent all that it was asked for; where it fails, or goes away, the source throws, and there must be no
    * snapshot. Resolves when the snapshot is safe: only then is the other side told that all went well.
    */
@@ -44,9 +47,9 @@ export function acceptPush(transport: ServerTransport, command: string, receiver
     const { request } = session;
     if (request.isSender) return session.refuse("this is the door for sending files, not for fetching any");
     refuseHalfSnapshots(request);
-    const prefix = destinationOf(request);
-    const received = await receiveList(session, receiver);
-    await save(session, received, prefix, receiver);
+    const destination = destinationOf(request);
+    const push = await receiveList(session, receiver);
+    await save(session, push, placeFor(destination, push.received), receiver);
     return RSYNC_EXIT.ok;
   });
 }
@@ -63,18 +66,56 @@ function refuseHalfSnapshots(request: ServerArguments): void {
   if (missing.length > 0) {
     throw new RsyncRefusedError(`a snapshot needs all that rsync -a sends; ${missing.join(" ")} is missing`);
   }
+  if (request.listsOnly) {
+    throw new RsyncRefusedError(
+      "nothing is listed here before it is sent; --dry-run --itemize-changes tells what would be",
+    );
+  }
   if (request.prunesEmpty) throw new RsyncRefusedError("empty folders belong to a snapshot (-m)");
 }
 
-/** Folder of the snapshot that everything goes into; "" for its top. */
-function destinationOf({ paths }: ServerArguments): RawPath {
-  if (paths.length > 1) throw new RsyncRefusedError("there can be only one destination", RSYNC_EXIT.usage);
-  const parts = (paths[0]?.text ?? "").split("/").filter((part) => part !== "" && part !== ".");
-  if (parts.includes("..")) throw new RsyncRefusedError("there is nothing above a snapshot", RSYNC_EXIT.usage);
-  return rawPathFromText(parts.join("/"));
+/** What was named after the colon of `backup@server:`. */
+interface Destination {
+  /** From the top of the snapshot; "" for the top itself. */
+  readonly path: RawPath;
+  /** It was written so that only a folder can be meant. */
+  readonly isFolder: boolean;
 }
 
-async function receiveList(session: ServerSession, receiver: PushReceiver): Promise<ReceivedFileList> {
+function destinationOf({ paths }: ServerArguments): Destination {
+  if (paths.length > 1) throw new RsyncRefusedError("there can be only one destination", RSYNC_EXIT.usage);
+  const text = paths[0]?.text ?? "";
+  const parts = text.split("/").filter((part) => part !== "" && part !== ".");
+  if (parts.includes("..")) throw new RsyncRefusedError("there is nothing above a snapshot", RSYNC_EXIT.usage);
+  if (parts.some((part) => part.length > LONGEST_NAME_BYTES)) {
+    throw new RsyncRefusedError("the destination has a name of more than 255 bytes", RSYNC_EXIT.usage);
+  }
+  return { path: parts.join("/") as RawPath, isFolder: parts.length === 0 || /(?:^|\/)\.?$/.test(text) };
+}
+
+/** Where in the snapshot that which is pushed comes to lie. */
+interface Place {
+  /** The folder that everything goes into; "" for the top. */
+  readonly folder: RawPath;
+  /** A new name for the only file that is pushed. */
+  readonly fileName: RawPath | undefined;
+}
+
+/** What is no folder and is pushed alone gets the destination's name, as where an rsync makes it (main.c, get_local_name). */
+function placeFor({ path, isFolder }: Destination, { list }: ReceivedFileList): Place {
+  const isFileAlone = list.count === 1 && list.parentOf(0) === 0 && !isDirectory(list.mode(0));
+  if (isFolder || !isFileAlone) return { folder: path, fileName: undefined };
+  const slash = path.lastIndexOf("/");
+  return { folder: path.slice(0, Math.max(slash, 0)) as RawPath, fileName: path.slice(slash + 1) as RawPath };
+}
+
+interface ReceivedPush {
+  readonly received: ReceivedFileList;
+  /** Undefined where each file must be looked at, whatever the list says of it. */
+  readonly digests: FolderDigests | undefined;
+}
+
+async function receiveList(session: ServerSession, receiver: PushReceiver): Promise<ReceivedPush> {
   const { channel, request, agreement, sums } = session;
   let complaints = 0;
   channel.onText = (kind, bytes) => {
@@ -84,7 +125,11 @@ async function receiveList(session: ServerSession, receiver: PushReceiver): Prom
   // Rules about what not to delete. A snapshot holds what was sent, and nothing else.
   if (request.deletes) await receiveFilterRules(channel);
   const form = serverListForm(agreement, request, sums);
-  const received = await receiveFileList(channel.input, form, receiver.mostFiles ?? MOST_FILES);
+  const { minimumBytes, maximumBytes, safeLinks } = request;
+  const circumstances = JSON.stringify([form, minimumBytes, maximumBytes, safeLinks]);
+  const looksAtEach = request.checksum || request.ignoresTimes || request.dryRun;
+  const digests = looksAtEach ? undefined : folderDigests(circumstances, Date.now());
+  const received = await receiveFileList(channel.input, form, receiver.mostFiles ?? MOST_FILES, digests?.takeIn);
   const ioErrors = received.ioErrors | channel.ioErrors;
   if (ioErrors !== 0 && complaints === 0) {
     receiver.onProblem({ path: "" as RawPath, during: "list", error: new Error(ioErrorWords(ioErrors)) });
@@ -92,7 +137,7 @@ async function receiveList(session: ServerSession, receiver: PushReceiver): Prom
   // Of a path that is not there, rsync tells the person who named it, and nobody else.
   if (received.list.count === 0) throw new RsyncRefusedError("nothing was sent, and that makes no snapshot");
   refuseMixedTops(received);
-  return received;
+  return { received, digests };
 }
 
 function refuseMixedTops({ list }: ReceivedFileList): void {
@@ -107,8 +152,8 @@ function refuseMixedTops({ list }: ReceivedFileList): void {
 
 async function save(
   { channel, request, agreement, sums }: ServerSession,
-  received: ReceivedFileList,
-  prefix: RawPath,
+  { received, digests }: ReceivedPush,
+  place: Place,
   receiver: PushReceiver,
 ): Promise<void> {
   const { onProblem } = receiver;
@@ -116,8 +161,7 @@ async function save(
   const order = orderFiles(received.list);
   const session = new ReceiverSession({ channel, agreement, sums, received, role: "server", dryRun: request.dryRun });
   session.start();
-  const at = (path: RawPath): RawPath =>
-    prefix === "" ? path : path === "" ? prefix : (`${prefix}/${path}` as RawPath);
+  const at = (path: RawPath): RawPath => placed(place, path);
   const listed = listedSource({
     received,
     order,
@@ -125,16 +169,19 @@ async function save(
     onProblem: (problem) => onProblem({ ...problem, path: at(problem.path) }),
     previous: (path) => receiver.previous(at(path)),
     listedMs,
+    digests,
   });
-  const sized = withinSizes(listed, request);
+  const wanted = inPlace(withoutUnwanted(listed, request), place);
+  const isChanged = contentComparison(listed, receiver, request, sums);
   try {
     if (request.dryRun) {
-      await askForChanged(listed, belowPrefix(sized, prefix), receiver);
+      await askForChanged(listed, wanted, receiver, isChanged);
       await session.finish();
     } else {
-      const entries = endingWith(belowPrefix(sized, prefix), () => session.finish().then(() => undefined));
       await receiver.save({
-        entries,
+        entries: marked(wanted, isChanged),
+        skip: (entry) => listed.skip(asListed(entry)),
+        finish: async () => void (await session.finish()),
         details: (entry) => listed.details(asListed(entry)),
         content: (entry) => listed.content(asListed(entry)),
         close: () => Promise.resolve(),
@@ -157,20 +204,94 @@ interface MovedEntry extends SourceEntry {
 
 const asListed = (entry: SourceEntry): SourceEntry => ("listed" in entry ? (entry as MovedEntry).listed : entry);
 
-/** --min-size and --max-size are the receiver's to heed. */
-function withinSizes(listed: ListedSource, { minimumBytes, maximumBytes }: ServerArguments): Entries {
-  if (minimumBytes === 0 && maximumBytes === Number.POSITIVE_INFINITY) return () => listed.entries();
-  const fits = ({ stat }: SourceEntry): boolean =>
-    stat.type !== "file" || (stat.sizeBytes >= minimumBytes && stat.sizeBytes <= maximumBytes);
+/** --min-size, --max-size and --safe-links are the receiver's to heed. */
+function withoutUnwanted(listed: ListedSource, request: ServerArguments): Entries {
+  const { minimumBytes, maximumBytes, safeLinks } = request;
+  if (!safeLinks && minimumBytes === 0 && maximumBytes === Number.POSITIVE_INFINITY) return () => listed.entries();
+  const isWanted = (entry: SourceEntry): boolean => {
+    const { type, sizeBytes } = entry.stat;
+    if (type === "file") return sizeBytes >= minimumBytes && sizeBytes <= maximumBytes;
+    return type !== "symlink" || !safeLinks || !leadsOut(listed.details(entry).target ?? "", entry.depth - 1);
+  };
   return async function* () {
-    for await (const batch of listed.entries()) yield batch.filter(fits);
+    for await (const batch of listed.entries()) yield batch.filter(isWanted);
   };
 }
 
+/** Whether a link that lies `depth` folders deep leads out of the transfer (util1.c, unsafe_symlink). */
+function leadsOut(target: string, depth: number): boolean {
+  if (target === "" || target.startsWith("/")) return true;
+  // Up is all right at the start only: further on it may lead from anywhere, through other links.
+  if (/\/\.\.(?:\/|$)/.test(target.replace(/^(?:\.\.\/+)+(?!\.\.$)/, ""))) return true;
+  let left = depth;
+  for (const part of target.split("/")) {
+    if (part === "..") left--;
+    else if (part !== "" && part !== ".") left++;
+    if (left < 0) return true;
+  }
+  return false;
+}
+
+/** Whether the content of a file that looks unchanged is to be sent all the same; undefined where that need not be asked. */
+type ContentComparison = ((entry: SourceEntry) => Promise<boolean>) | undefined;
+
+/** --ignore-times takes no file's word for it, and --checksum compares contents, with those of the last snapshot. */
+function contentComparison(
+  listed: ListedSource,
+  receiver: PushReceiver,
+  request: ServerArguments,
+  sums: StrongSums,
+): ContentComparison {
+  if (request.ignoresTimes) return () => Promise.resolve(true);
+  if (!request.checksum) return undefined;
+  return async (entry) => {
+    const theirs = listed.listedSum(asListed(entry));
+    // What cannot be compared is sent.
+    const ours = await previousSum(entry, receiver, sums).catch(() => undefined);
+    return theirs === undefined || ours === undefined || Buffer.compare(ours, theirs) !== 0;
+  };
+}
+
+async function previousSum({ path, stat }: SourceEntry, receiver: PushReceiver, sums: StrongSums) {
+  const previous = await receiver.previous(path);
+  if (previous?.sizeBytes !== stat.sizeBytes) return undefined;
+  const sum = sums.startPlainFile();
+  for (let offset = 0; offset < stat.sizeBytes; offset += SUM_BYTES) {
+    sum.update(await previous.read(offset, Math.min(SUM_BYTES, stat.sizeBytes - offset)));
+  }
+  return sum.digest().subarray(0, sums.lengthBytes);
+}
+
+const SUM_BYTES = 1024 * 1024;
+
+/** Marks files whose content is to be sent although size and time are the same. */
+function marked(entries: Entries, isChanged: ContentComparison): Entries {
+  if (isChanged === undefined) return entries;
+  const { seconds, nanoseconds } = NEVER_THE_SAME;
+  return async function* () {
+    for await (const batch of entries()) {
+      const all: SourceEntry[] = [];
+      for (const entry of batch) {
+        const isMarked = entry.stat.type === "file" && (await isChanged(entry));
+        const stat = { ...entry.stat, ctimeSeconds: seconds, ctimeNanoseconds: nanoseconds };
+        all.push(isMarked ? { ...entry, stat } : entry);
+      }
+      yield all;
+    }
+  };
+}
+
+function placed({ folder, fileName }: Place, path: RawPath): RawPath {
+  if (path === "") return folder;
+  const name = fileName ?? path;
+  return folder === "" ? name : (`${folder}/${name}` as RawPath);
+}
+
 /** Puts everything into a folder of the snapshot. The folders above it are made up. */
-function belowPrefix(entries: Entries, prefix: RawPath): Entries {
-  if (prefix === "") return entries;
-  const parts = prefix.split("/") as RawPath[];
+function inPlace(entries: Entries, place: Place): Entries {
+  const { folder, fileName } = place;
+  if (folder === "" && fileName === undefined) return entries;
+  const parts = (folder === "" ? [] : folder.split("/")) as RawPath[];
   return async function* () {
     let isFirst = true;
     for await (const batch of entries()) {
@@ -178,16 +299,17 @@ function belowPrefix(entries: Entries, prefix: RawPath): Entries {
       for (const entry of batch) {
         if (isFirst) {
           isFirst = false;
-          for (let depth = 0; depth < parts.length; depth++) {
+          for (let depth = 0; depth <= parts.length; depth++) {
             const path = parts.slice(0, depth).join("/") as RawPath;
             const name = (depth === 0 ? "" : parts[depth - 1]) as RawPath;
-            moved.push({ listed: entry, path, name, depth, stat: entry.stat });
+            const digest = depth === parts.length ? entry.digest : undefined;
+            moved.push({ listed: entry, path, name, depth, stat: entry.stat, digest });
           }
-          const name = parts[parts.length - 1];
-          moved.push({ listed: entry, path: prefix, name, depth: parts.length, stat: entry.stat });
         } else {
-          const path = `${prefix}/${entry.path}` as RawPath;
-          moved.push({ listed: entry, path, name: entry.name, depth: entry.depth + parts.length, stat: entry.stat });
+          const path = placed(place, entry.path);
+          const name = fileName ?? entry.name;
+          const { stat, digest } = entry;
+          moved.push({ listed: entry, path, name, depth: entry.depth + parts.length, stat, digest });
         }
       }
       yield moved;
@@ -195,17 +317,17 @@ function belowPrefix(entries: Entries, prefix: RawPath): Entries {
   };
 }
 
-function endingWith(entries: Entries, end: () => Promise<void>): Entries {
-  return async function* () {
-    yield* entries();
-    await end();
-  };
-}
-
-async function askForChanged(listed: ListedSource, entries: Entries, receiver: PushReceiver): Promise<void> {
+async function askForChanged(
+  listed: ListedSource,
+  entries: Entries,
+  receiver: PushReceiver,
+  isContentChanged: ContentComparison,
+): Promise<void> {
   for await (const batch of entries()) {
     for (const entry of batch) {
-      if (entry.stat.type === "file" && (await receiver.isChanged(entry))) listed.content(asListed(entry));
+      if (entry.stat.type !== "file") continue;
+      const isChanged = (await receiver.isChanged(entry)) || (await isContentChanged?.(entry));
+      if (isChanged === true) listed.content(asListed(entry));
     }
   }
 }

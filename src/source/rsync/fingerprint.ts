@@ -38,7 +38,7 @@ export function fingerprinter(
 
 const NOTHING: Fingerprint = { seconds: 0, nanoseconds: 0 };
 /** Far in the future: such a time is never trusted, so the file is looked at again next time. */
-const NEVER_THE_SAME: Fingerprint = { seconds: 2 ** 40, nanoseconds: 0 };
+export const NEVER_THE_SAME: Fingerprint = { seconds: 2 ** 40, nanoseconds: 0 };
 const RACY_SECONDS_BEFORE = 10;
 /** The host's clock may go before ours. */
 const RACY_SECONDS_AFTER = 3600;

@@ -53,6 +53,8 @@ export interface ListedSource {
   skip(directory: SourceEntry): void;
   details(entry: SourceEntry): EntryDetails;
   content(entry: SourceEntry): FileContent;
+  /** With --checksum: the sum of the entry's content that came with the list. */
+  listedSum(entry: SourceEntry): Uint8Array | undefined;
   readonly owners: OwnerNames;
 }
 
@@ -132,12 +134,18 @@ export function listedSource(parts: ListedSourceParts): ListedSource {
     return { kind: "stream", holes, pieces: () => withoutZeroRuns(transfer.pieces(), holes) };
   }
 
+  function listedSum(entry: SourceEntry): Uint8Array | undefined {
+    const { entry: number } = entry as ListedEntry;
+    const place = number < 0 ? 0 : list.checksum.get(number);
+    return place === 0 ? undefined : list.store.get(place);
+  }
+
   const owners: OwnerNames = {
     user: (uid) => received.users.get(uid) ?? "",
     group: (gid) => received.groups.get(gid) ?? "",
   };
   const skip = (entry: SourceEntry): void => void skipped.push((entry as ListedEntry).directory);
-  return { entries, skip, details, content, owners };
+  return { entries, skip, details, content, listedSum, owners };
 }
 
 async function* nothing(): AsyncGenerator<Uint8Array, void, undefined> {

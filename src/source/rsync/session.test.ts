@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import fc from "fast-check";
-import { openShelfTree } from "../../browse/rsync/snapshot-shelf.ts";
+import { datedNames, openShelfTree } from "../../browse/rsync/snapshot-shelf.ts";
 import { serveFetch } from "../../browse/rsync/serve-fetch.ts";
 import type { SnapshotView } from "../../browse/snapshot-view.ts";
 import {
@@ -388,6 +388,37 @@ describe("our client pulling from our server", () => {
     assert.deepEqual(names, ["2026-11-19T03:00", "2026-11-20T03:00", "latest"]);
     assert.equal((await tree.lookup("latest/a" as RawPath))?.entry.type, "file");
     assert.equal(await tree.lookup("2026-11-21T03:00/a" as RawPath), undefined);
+  });
+
+  it("finds a snapshot by any spelling of its date, and the last one of a day or an hour", async () => {
+    const { view } = madeUpSnapshot(madeUpFolder({ a: madeUpFile("a") }));
+    const times = ["2026-11-19T03:00:07.123Z", "2026-11-20T03:00:07.123Z", "2026-11-20T03:00:09Z", "2026-11-20T07:30Z"];
+    const timesMs = times.map((time) => Date.parse(time));
+    const snapshots = datedNames(timesMs).map((each, i) => ({
+      name: each,
+      timeMs: timesMs[i],
+      open: () => Promise.resolve(view),
+    }));
+    const tree = openShelfTree({ list: () => Promise.resolve(snapshots) });
+    for (const [spelling, found] of [
+      ["2026-11-19", 0],
+      ["2026-11-19T03:00", 0],
+      ["2026-11-19T03:00:07Z", 0],
+      ["2026-11-19 03:00", 0],
+      ["2026-11-19_0300", 0],
+      ["2026-11-20T03:00:07", 1],
+      ["2026-11-20T03:00:07.123", 1],
+      ["2026-11-20T03:00", 2],
+      ["2026-11-20T03", 2],
+      ["2026-11-20", 3],
+      ["2026-11", 3],
+      ["2026-11-18", -1],
+      ["2026-11-20T0", -1],
+      ["2026-1", -1],
+    ] as const) {
+      const node = await tree.lookup(spelling as RawPath);
+      assert.equal(node?.entry.name, found < 0 ? undefined : snapshots[found].name, spelling);
+    }
   });
 });
 

@@ -6,13 +6,14 @@ import { savePush } from "../../../src/backup/save-push.ts";
 import { repositoryShelf } from "../../../src/browse/rsync/repository-shelf.ts";
 import { serveFetch } from "../../../src/browse/rsync/serve-fetch.ts";
 import { generateSigningKey } from "../../../src/crypto/signing.ts";
+import { rawEnvironment } from "../../../src/platform/raw-environment.ts";
 import { openRepository } from "../../../src/repository/repository.ts";
 import { openStorage } from "../../../src/storage/open.ts";
 
 // Clients kill what they started with signals that mean something else to Node.
 process.on("SIGUSR1", () => process.exit(19));
 const [place, passphrase, cacheDirectory, host] = process.argv.slice(2);
-const command = process.env.SSH_ORIGINAL_COMMAND ?? "";
+const command = rawEnvironment("SSH_ORIGINAL_COMMAND") ?? "";
 const repository = await openRepository(await openStorage(place), { passphrase });
 const transport = { input: process.stdin, output: process.stdout, complaints: process.stderr };
 

@@ -1,5 +1,15 @@
 import assert from "node:assert/strict";
-import { mkdirSync, readdirSync, rmSync, utimesSync, writeFileSync } from "node:fs";
+import {
+  linkSync,
+  mkdirSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from "node:fs";
 import path from "node:path";
 import { test } from "node:test";
 import type { TestContext } from "node:test";
@@ -26,6 +36,8 @@ interface Server {
   /** As `rsync`, but killed when it has sent this file. */
   readonly killedAt: (file: string, ...args: string[]) => Promise<CommandResult>;
   readonly ok: (...args: string[]) => Promise<string>;
+  /** How rsync is told of the way to the server. */
+  readonly withShell: readonly string[];
   readonly snapshots: () => Promise<number>;
 }
 
@@ -38,18 +50,19 @@ async function startServer(t: TestContext): Promise<Server> {
   const forced = path.join(temporaryFolder(t), "forced");
   writeFileSync(forced, `#!/bin/sh\nexec ${words.join(" ")}\n`, { mode: 0o755 });
   server.restrictKey(`restrict,command="${forced}"`);
-  const withShell = (args: readonly string[]): string[] => [
-    "-e",
-    ["ssh", ...server.clientOptions].join(" "),
+  const withShell = ["-e", ["ssh", ...server.clientOptions].join(" ")];
+  const whole = (args: readonly string[]): string[] => [
+    ...withShell,
     ...args.map((arg) => arg.replace(/^SERVER:/, "127.0.0.1:")),
   ];
-  const rsync = (...args: string[]): Promise<CommandResult> => run("rsync", withShell(args));
+  const rsync = (...args: string[]): Promise<CommandResult> => run("rsync", whole(args));
   return {
     holdfast,
+    withShell,
     folder: temporaryFolder(t),
     rsync,
     killedAt: (file, ...args) =>
-      run("rsync", ["--out-format=sent %n", "--outbuf=L", ...withShell(args)], { endAt: `sent ${file}\n` }),
+      run("rsync", ["--out-format=sent %n", "--outbuf=L", ...whole(args)], { endAt: `sent ${file}\n` }),
     ok: async (...args) => {
       const result = await rsync(...args);
       assert.equal(result.status, 0, `${args.join(" ")}: ${result.stderr}`);
@@ -154,17 +167,23 @@ test("refuses what makes no sense for a snapshot, and says so through rsync", { 
     [["-ab"], /older versions are kept in older snapshots/],
     [["-a", "--remove-source-files"], /does not take files away/],
     [["-au"], /a snapshot holds all that is sent/],
+    [["-az", "--zc=lz4"], /zstd, zlibx and zlib are/],
+    [["-a", "--cc=none"], /the checksum none is refused here/],
     [["-r"], /a snapshot needs all that rsync -a sends; -o -g -p -t -l is missing/],
+    [["-a", "--list-only"], /--dry-run --itemize-changes tells what would be/],
     [["-am"], /empty folders belong to a snapshot/],
     [["-a", "--iconv=utf8,latin1"], /names are saved byte for byte/],
   ];
   for (const [args, message] of cases) {
     const result = await rsync(...args, `${folder}/`, "SERVER:");
-    assert.notEqual(result.status, 0, args.join(" "));
+    assert.equal(result.status, 4, args.join(" "));
     assert.match(result.stderr, message, args.join(" "));
+    assert.doesNotMatch(result.stderr, /connection unexpectedly closed/, args.join(" "));
   }
   const outside = await rsync("-a", `${folder}/`, "SERVER:../../etc");
   assert.match(outside.stderr, /nothing above a snapshot/);
+  const long = await rsync("-a", `${folder}/`, `SERVER:${"x".repeat(256)}`);
+  assert.match(long.stderr, /a name of more than 255 bytes/);
   assert.equal(await snapshots(), 0);
 });
 
@@ -244,6 +263,177 @@ test("fetches as rsync users expect: listings, parts, filters, wildcards, deltas
   const above = await rsync("-a", "SERVER:../../etc/passwd", inTo("nine"));
   assert.match(above.stderr, /nothing above the list of snapshots/);
 });
+
+test("files of several snapshots that are fetched at once stay apart, hard links or not", { skip }, async (t) => {
+  const { folder, ok } = await startServer(t);
+  const original = path.join(folder, "original");
+  mkdirSync(original);
+  for (const text of ["first", "second, and longer"]) {
+    writeFileSync(path.join(original, "name"), text);
+    linkSync(path.join(original, "name"), path.join(original, "other name"));
+    await ok("-aH", `${original}/`, "SERVER:");
+    rmSync(path.join(original, "other name"));
+  }
+  const fetched = path.join(folder, "fetched");
+  await ok("-aH", "SERVER:2*", fetched);
+  const texts = readdirSync(fetched).map((name) => [
+    readFileSync(path.join(fetched, name, "name"), "utf8"),
+    readFileSync(path.join(fetched, name, "other name"), "utf8"),
+    statSync(path.join(fetched, name, "name")).nlink,
+  ]);
+  assert.deepEqual(texts, [
+    ["first", "first", 2],
+    ["second, and longer", "second, and longer", 2],
+  ]);
+});
+
+test("a fetch with --delete deletes nothing where something that was asked for is not there", { skip }, async (t) => {
+  const { folder, rsync, ok } = await startServer(t);
+  mkdirSync(path.join(folder, "original"));
+  writeFileSync(path.join(folder, "original/file"), "file");
+  await ok("-a", `${folder}/original/`, "SERVER:");
+  for (const options of [["-a"], ["-a", "--protocol=30"], ["-a", "--protocol=29"]]) {
+    const target = temporaryFolder(t);
+    writeFileSync(path.join(target, "precious"), "precious");
+    const fetch = [...options, "--delete", "SERVER:latest/"];
+    const misspelt = await rsync(...fetch, "SERVER:latest/misspelt/", `${target}/`);
+    assert.equal(misspelt.status, 23);
+    assert.deepEqual(readdirSync(target), ["file", "precious"], options.join(" "));
+    await ok(...fetch, `${target}/`);
+    assert.deepEqual(readdirSync(target), ["file"], options.join(" "));
+  }
+});
+
+test("--checksum and --ignore-times send what was changed behind the back of size and time", { skip }, async (t) => {
+  const { holdfast, folder, ok } = await startServer(t);
+  const original = path.join(folder, "original");
+  mkdirSync(original);
+  const put = (text: string): void => {
+    writeFileSync(path.join(original, "file"), text);
+    // Long ago, with a fraction of a second: then nothing makes the file look as if it were being changed just now.
+    utimesSync(path.join(original, "file"), 1_600_000_000.5, 1_600_000_000.5);
+  };
+  writeFileSync(path.join(original, "other"), scrambledBytes("other", 3_000_000));
+  put("one");
+  await ok("-a", `${original}/`, "SERVER:");
+  assert.equal(await ok("-aci", `${original}/`, "SERVER:"), "", "what is the same is not sent");
+  for (const [options, text] of [
+    ["-aci", "two"],
+    ["-acizi", "six"],
+    ["-aIi", "ten"],
+  ] as const) {
+    put(text);
+    if (options === "-aci") assert.equal(await ok("-ai", `${original}/`, "SERVER:"), "", "without it looks unchanged");
+    assert.match(await ok(`${options}n`, `${original}/`, "SERVER:"), /^<f\S+ file$/m);
+    assert.match(await ok(options, `${original}/`, "SERVER:"), /^<f\S+ file$/m);
+    assert.equal(await holdfast.ok(["dump", "latest", "/file"]), text, options);
+  }
+});
+
+test("a file that is pushed alone gets the name of the destination, unless that is a folder", { skip }, async (t) => {
+  const { holdfast, folder, ok } = await startServer(t);
+  writeFileSync(path.join(folder, "file"), "file");
+  writeFileSync(path.join(folder, "other"), "other");
+  symlinkSync("file", path.join(folder, "link"));
+  mkdirSync(path.join(folder, "folder"));
+  const cases: [sources: string[], destination: string, saved: string[]][] = [
+    [["file"], "renamed", ["/renamed"]],
+    [["link"], "in/to/renamed", ["/in", "/in/to", "/in/to/renamed"]],
+    [["file"], "in/", ["/in", "/in/file"]],
+    [["file"], "in/.", ["/in", "/in/file"]],
+    [["file"], "", ["/file"]],
+    [["file", "other"], "in", ["/in", "/in/file", "/in/other"]],
+    [["folder"], "in", ["/in", "/in/folder"]],
+  ];
+  for (const [sources, destination, saved] of cases) {
+    const push = ["-a", ...sources.map((name) => path.join(folder, name)), `SERVER:${destination}`];
+    await ok(...push);
+    const listed = (await holdfast.ok(["ls", "latest"])).trimEnd().split("\n").slice(1);
+    assert.deepEqual(listed, saved, destination);
+    assert.equal(await ok("-i", ...push), "", "and is known by it the next time");
+  }
+});
+
+test("--safe-links leaves out links that lead out of what is pushed", { skip }, async (t) => {
+  const { folder, ok } = await startServer(t);
+  const original = path.join(folder, "original");
+  mkdirSync(path.join(original, "a/b"), { recursive: true });
+  for (const [name, target] of [
+    ["out", "../x"],
+    ["full", "/etc"],
+    ["in", "a/./b//."],
+    ["through", "a/../a/b"],
+    ["a/b/up", ".."],
+    ["a/b/up and up", "../.."],
+    ["a/b/in", "../../a"],
+    ["a/b/out", "../../../a"],
+    ["a/out", "b/../../../original/a"],
+  ])
+    symlinkSync(target, path.join(original, name));
+  await ok("-a", "--safe-links", `${original}/`, "SERVER:");
+  const expected = path.join(folder, "expected");
+  await runOk("rsync", ["-a", "--safe-links", `${original}/`, expected]);
+  await ok("-a", "SERVER:latest/", path.join(folder, "fetched"));
+  await assertSameForRsync(expected, path.join(folder, "fetched"));
+});
+
+test(
+  "finds what is fetched through links, dates, wildcards and names of any bytes, as a shell would",
+  { skip },
+  async (t) => {
+    const { folder, rsync, ok, withShell } = await startServer(t);
+    const original = path.join(folder, "original");
+    mkdirSync(path.join(original, "usr/bin"), { recursive: true });
+    mkdirSync(path.join(original, "var"));
+    const latin1 = Buffer.from("caf\xe9", "latin1");
+    writeFileSync(path.join(original, "usr/bin/ls"), "ls");
+    writeFileSync(Buffer.concat([Buffer.from(`${original}/usr/`), latin1]), "café");
+    writeFileSync(path.join(original, "usr/no\u00a0break"), "no break");
+    symlinkSync("usr/bin", path.join(original, "bin"));
+    symlinkSync("/usr", path.join(original, "var/full"));
+    symlinkSync("../../../../usr", path.join(original, "var/above"));
+    symlinkSync("loop", path.join(original, "loop"));
+    await ok("-a", `${original}/`, "SERVER:");
+    rmSync(path.join(original, "usr/bin/ls"));
+    await ok("-a", `${original}/`, "SERVER:");
+    const today = new Date().toISOString().slice(0, 10);
+    const [first] = /\d{4}-\d\d-\d\dT\S+$/m.exec(await ok("SERVER:")) ?? [""];
+
+    const cases: [from: string | Buffer, found: string[]][] = [
+      [`${first}/bin/ls`, ["ls"]],
+      [`${first}/bin/`, ["ls"]],
+      [`${first}/bin`, ["bin"]],
+      [`${first}/bin/*`, ["ls"]],
+      [`${first}/var/full/bin/ls`, ["ls"]],
+      [`${first}/var/above/bin/ls`, ["ls"]],
+      [`${first}/usr/bin/../../bin/ls`, ["ls"]],
+      [`${first}/../${first}/bin/ls`, ["ls"]],
+      ["2*/bin/ls", ["ls"]],
+      [`${today}/var/full`, ["full"]],
+      ["~/latest/var/full", ["full"]],
+      ["latest/usr/no\u00a0break", ["no\u00a0break"]],
+      [Buffer.concat([Buffer.from("latest/usr/"), latin1]), ["caf\ufffd"]],
+    ];
+    for (const [from, found] of cases) {
+      const target = temporaryFolder(t);
+      if (typeof from === "string") {
+        await ok("-a", `SERVER:${from}`, `${target}/`);
+      } else {
+        // A command's arguments are text for Node, and only a shell can give bytes.
+        const octal = [...from].map((byte) => `\\0${byte.toString(8)}`).join("");
+        const script = 'from=$(printf %b "$1") to=$2; shift 2; exec rsync "$@" "127.0.0.1:$from" "$to"';
+        for (const option of ["-a", "-as"])
+          await runOk("sh", ["-c", script, "sh", octal, `${target}/`, option, ...withShell]);
+      }
+      assert.deepEqual(readdirSync(target), found, String(from));
+    }
+    for (const from of ["latest/loop/", `${first}/usr/bin/ls/`, "latest/bin/ls", "2*/nothing"]) {
+      const result = await rsync("-a", `SERVER:${from}`, `${folder}/nothing`);
+      assert.equal(result.status, 23, from);
+      assert.match(result.stderr, from.endsWith("/") ? /Not a directory/ : /No such file or directory/, from);
+    }
+  },
+);
 
 test("anything but rsync is refused at the door", { skip }, async (t) => {
   const server = await startSshServer(t);

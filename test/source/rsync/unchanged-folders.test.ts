@@ -16,7 +16,9 @@ const skip = skipUnless({ root: true, commands: ["rsync", "setfacl", "setfattr",
 
 /** A remote shell that stays here. */
 const HERE = "sh -c 'shift; exec sh -c \"$*\"' sh";
-const ROUNDS = 24;
+const DOOR = path.join(import.meta.dirname, "door.ts");
+const CHANGES = 24;
+const CHANGES_AT_ONCE = 3;
 const FOLDERS = 12;
 
 interface Summary {
@@ -47,28 +49,49 @@ function makeTree(folder: string): void {
 const age = (folder: string): Promise<string> =>
   runOk("find", [folder, "-exec", "touch", "-h", "-d", "2026-01-02 03:04:05.678", "{}", "+"]);
 
-test("whatever changes below folders that were taken over before shows in the next snapshot", { skip }, async (t) => {
-  const holdfast = await newHoldfast(t);
-  const folder = path.join(temporaryFolder(t), "original");
-  mkdirSync(folder);
-  makeTree(folder);
-  await age(folder);
-  await pull(holdfast, folder);
-  const random = seededRandom(4711);
+/** How a folder becomes a snapshot, and where it stands in that. */
+interface Way {
+  readonly save: (holdfast: Holdfast, folder: string) => Promise<unknown>;
+  readonly placeOf: (folder: string) => string;
+}
 
-  for (let round = 0; round < ROUNDS; round++) {
-    const before = await pull(holdfast, folder);
-    assert.equal(before.files_new + before.files_changed + before.data_blobs, 0, "nothing had changed");
-    const done = await changeSomething(folder, random.below, round);
-    await pull(holdfast, folder);
-    // What only older snapshots needed goes: the newest must have named all that it needs.
-    await holdfast.ok(["forget", "--keep-last", "1", "--prune", "--max-unused", "0"]);
-    const target = path.join(temporaryFolder(t), "restored");
-    await holdfast.ok(["restore", `latest:${folder}`, "--target", target]);
-    await assertSameForRsync(folder, target).catch((error: unknown) => assert.fail(`after ${done}: ${String(error)}`));
-  }
-  await holdfast.ok(["check", "--read-data"]);
-});
+const ways: Record<string, Way> = {
+  "pulled from a host": { save: (holdfast, folder) => pull(holdfast, folder), placeOf: (folder) => folder },
+  "pushed by a stock rsync": { save: push, placeOf: () => "/pushed" },
+};
+
+function push(holdfast: Holdfast, folder: string): Promise<string> {
+  const { HOLDFAST_PASSWORD: password = "", HOLDFAST_CACHE_DIR: caches = "" } = holdfast.env;
+  const words = [process.execPath, DOOR, holdfast.repository, password, caches, "web1"];
+  const shell = `sh -c 'shift; SSH_ORIGINAL_COMMAND="$*" exec "${words.join('" "')}"' sh`;
+  return runOk("rsync", ["-aHAX", "--numeric-ids", "-e", shell, `${folder}/`, "here:pushed"]);
+}
+
+for (const [way, { save, placeOf }] of Object.entries(ways)) {
+  test(`whatever changes below folders that were ${way} before shows in the next snapshot`, { skip }, async (t) => {
+    const holdfast = await newHoldfast(t);
+    const folder = path.join(temporaryFolder(t), "original");
+    mkdirSync(folder);
+    makeTree(folder);
+    await age(folder);
+    await save(holdfast, folder);
+    const random = seededRandom(4711);
+    for (let round = 0; round < CHANGES; round += CHANGES_AT_ONCE) {
+      const done: string[] = [];
+      for (let at = round; at < round + CHANGES_AT_ONCE; at++)
+        done.push(await changeSomething(folder, random.below, at));
+      await save(holdfast, folder);
+      // What only older snapshots needed goes: the newest must have named all that it needs.
+      await holdfast.ok(["forget", "--keep-last", "1", "--prune", "--max-unused", "0"]);
+      const target = path.join(temporaryFolder(t), "restored");
+      await holdfast.ok(["restore", `latest:${placeOf(folder)}`, "--target", target]);
+      const explained = (error: unknown): never => assert.fail(`after ${done.join(", ")}: ${String(error)}`);
+      await assertSameForRsync(folder, target).catch(explained);
+    }
+    await save(holdfast, folder);
+    await holdfast.ok(["check", "--read-data"]);
+  });
+}
 
 async function changeSomething(folder: string, below: (limit: number) => number, round: number): Promise<string> {
   const files = globSync(`${folder}/**/f*`)

@@ -85,16 +85,31 @@ export class FileListEncoder {
     return true;
   }
 
-  /** The end of the list; the names of owners and, before protocol 30, the errors follow it. */
-  writeEnd(to: ByteOutput, users: ReadonlyMap<number, string>, groups: ReadonlyMap<number, string>): void {
+  /**
+   * The end of the list; the names of owners and, before protocol 30, the errors follow it. `ioErrors` are `IO_ERROR` bits
+   * (flist.c, write_end_of_flist).
+   */
+  writeEnd(
+    to: ByteOutput,
+    users: ReadonlyMap<number, string>,
+    groups: ReadonlyMap<number, string>,
+    ioErrors: number,
+  ): void {
     const form = this.#form;
-    to.byte(0);
-    if (form.varintFlags) to.varint(0);
+    if (form.varintFlags) {
+      to.varint(0);
+      to.varint(ioErrors);
+    } else if (form.safeFileList && ioErrors !== 0) {
+      to.shortInt(ENTRY_FLAG.extended | ENTRY_FLAG.endWithErrors);
+      to.varint(ioErrors);
+    } else {
+      to.byte(0);
+    }
     if (!form.numericIds) {
       if (form.owners || form.acls) writeNames(to, form, users);
       if (form.groups || form.acls) writeNames(to, form, groups);
     }
-    if (form.protocol < 30) to.int32(0);
+    if (form.protocol < 30) to.int32(ioErrors);
   }
 
   #add(path: Buffer, { file }: OfferedFile): number {

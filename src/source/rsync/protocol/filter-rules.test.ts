@@ -9,7 +9,10 @@ describe("filter rules", () => {
     [["- *.o"], ["a.o", "dir/b.o"], ["a.oo", "a.o.c"]],
     [["- /foo"], ["foo"], ["bar/foo", "foo/bar"]],
     [["- foo/bar"], ["foo/bar", "x/foo/bar"], ["bar", "xfoo/bar", "foo/x/bar"]],
-    [["- foo/*/bar"], ["foo/x/bar", "a/foo/x/bar"], ["foo/x/y/bar"]],
+    [["- foo/*/bar"], ["foo/x/bar", "a/foo/x/bar", "foo/foo/x/bar"], ["foo/x/y/bar", "foo/x/bar/y"]],
+    [["- foo/b*r"], ["foo/bar", "a/b/foo/br"], ["foo/x/bar", "foo", "xfoo/bar"]],
+    [["- ba[r]"], ["bar", "x/bar"], ["bar/x", "rebar"]],
+    [["-! foo/bar"], ["bar", "foo"], ["foo/bar", "x/foo/bar"]],
     [["- foo/**/bar"], ["foo/x/y/bar", "foo/x/bar"], ["foo/bar"]],
     [["- **/bar"], ["bar", "foo/bar"], ["foobar"]],
     [["- /foo/*"], ["foo/a"], ["foo", "foo/a/b"]],
@@ -45,6 +48,26 @@ describe("filter rules", () => {
     const started = processorMs();
     assert.equal(excludes("a".repeat(4000), false), false);
     assert.ok(processorMs() - started < 1000);
+  });
+
+  it("applies thousands of rules in little time", () => {
+    const rules = ["- name-#", "- /usr/share/name-#", "- doc/name-#", "- *.x#", "- doc/*.x#"].flatMap((rule) =>
+      Array.from({ length: 4000 }, (_, i) => rule.replace("#", String(i))),
+    );
+    const { excludes } = compileFilterRules(rules);
+    const started = processorMs();
+    for (let i = 0; i < 500; i++) assert.equal(excludes(`usr/share/doc/package/some/folder/name-x${i}`, false), false);
+    assert.equal(excludes("usr/share/doc/name-3999", false), true);
+    assert.equal(excludes("a/doc/b.x3999", false), true);
+    const tookMs = processorMs() - started;
+    assert.ok(tookMs < 3000, `${tookMs} ms`);
+  });
+
+  it("gives up where rules were made to take long", () => {
+    const { excludes } = compileFilterRules(Array.from({ length: 250 }, () => `- ${"**/a".repeat(1000)}[b]`));
+    assert.throws(() => {
+      for (let i = 0; i < 100_000; i++) excludes("a/".repeat(2000), false);
+    }, /take too long/);
   });
 
   it("matches names against shell patterns", () => {

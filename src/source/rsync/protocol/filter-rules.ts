@@ -43,13 +43,28 @@ export function compileFilterRules(texts: readonly string[]): FilterRules {
     if (rule === "clear") rules = [];
     else if (rule !== undefined) rules.push(rule);
   }
+  const work: MatchingWork = { steps: 0 };
+  let allowedSteps = MOST_STEPS;
   return {
     excludes: (path, isDirectory) => {
-      for (const rule of rules) if (matches(rule, path, isDirectory)) return !rule.includes;
+      allowedSteps += MOST_STEPS_A_PATH;
+      for (const rule of rules) {
+        if (matches(rule, path, isDirectory, work)) return !rule.includes;
+        if (work.steps > allowedSteps) throw new RsyncRefusedError("the filter rules take too long to apply");
+      }
       return false;
     },
   };
 }
+
+/** How much was done to match patterns: a step is one character of a subject at one place of a pattern. */
+interface MatchingWork {
+  steps: number;
+}
+
+/** Some seconds, and for each path some milliseconds: much more than rules take that were not made to take long. */
+const MOST_STEPS = 100_000_000;
+const MOST_STEPS_A_PATH = 200_000;
 
 interface Rule {
   readonly includes: boolean;
@@ -59,6 +74,10 @@ interface Rule {
   readonly against: "name" | "path" | "slashed" | "tail";
   /** `dir/***` matches the directory itself too. */
   readonly matchesWithSlash: boolean;
+  /** The whole pattern, where it has no wildcards. */
+  readonly literal: string | undefined;
+  /** What all that matches ends with: most of what does not is told by it. */
+  readonly end: string;
   readonly tokens: readonly Token[];
 }
 
@@ -110,6 +129,7 @@ function compilePattern(written: string, includes: boolean, negated: boolean, is
   const pattern = body.startsWith("/") ? body.slice(1) : body;
   const hasWildcards = /[*?[]/.test(body);
   const hasStars = pattern.includes("**");
+  const tokens = hasWildcards ? tokenize(pattern) : [];
   let against: Rule["against"] = "tail";
   if (isAnchored) against = "path";
   else if (!pattern.includes("/") && !hasStars) against = "name";
@@ -120,10 +140,19 @@ function compilePattern(written: string, includes: boolean, negated: boolean, is
     onlyDirectories,
     against,
     matchesWithSlash: body.endsWith("***"),
-    tokens: hasWildcards
-      ? tokenize(pattern)
-      : [...Buffer.from(pattern, "latin1")].map((byte) => ({ kind: "byte", byte })),
+    literal: hasWildcards ? undefined : pattern,
+    end: hasWildcards ? literalEnd(tokens) : "",
+    tokens,
   };
+}
+
+function literalEnd(tokens: readonly Token[]): string {
+  let end = "";
+  for (const token of tokens.toReversed()) {
+    if (token.kind !== "byte") break;
+    end = String.fromCharCode(token.byte) + end;
+  }
+  return end;
 }
 
 function tokenize(pattern: string): Token[] {
@@ -188,36 +217,36 @@ function parseClass(pattern: string, start: number): { readonly token: ByteClass
 
 const SLASH = 0x2f;
 
-function matches(rule: Rule, path: string, isDirectory: boolean): boolean {
+function matches(rule: Rule, path: string, isDirectory: boolean, work: MatchingWork): boolean {
   if (rule.onlyDirectories && !isDirectory) return rule.negated;
-  const subject = rule.matchesWithSlash && isDirectory ? `${path}/` : path;
-  let found: boolean;
-  if (rule.against === "name") found = matchesWhole(rule.tokens, subject.slice(path.lastIndexOf("/") + 1));
-  else if (rule.against === "path") found = matchesWhole(rule.tokens, subject);
-  else if (rule.against === "slashed") found = matchesWhole(rule.tokens, `/${subject}`);
-  else found = matchesTail(rule.tokens, subject);
-  return found !== rule.negated;
+  return isFound(rule, rule.matchesWithSlash && isDirectory ? `${path}/` : path, path, work) !== rule.negated;
 }
 
-function matchesTail(tokens: readonly Token[], subject: string): boolean {
-  for (let at = 0; at >= 0; at = subject.indexOf("/", at) + 1 || -1) {
-    if (matchesWhole(tokens, subject.slice(at))) return true;
+function isFound({ against, literal, end, tokens }: Rule, subject: string, path: string, work: MatchingWork): boolean {
+  const name = path.lastIndexOf("/") + 1;
+  const compared = against === "name" ? subject.slice(name) : against === "slashed" ? `/${subject}` : subject;
+  if (literal !== undefined) {
+    return (
+      compared === literal || (against === "tail" && compared.endsWith(literal) && compared.endsWith(`/${literal}`))
+    );
   }
-  return false;
+  if (!compared.endsWith(end)) return false;
+  return matchesWhole(tokens, compared, against === "tail", work);
 }
 
 /**
  * Follows all ways to match at once, so that no pattern takes longer than its length times that of the subject: patterns
- * come from the other side.
+ * come from the other side. With `fromAnyPart` the match may begin after any slash.
  */
-export function matchesWhole(tokens: readonly Token[], subject: string): boolean {
+function matchesWhole(tokens: readonly Token[], subject: string, fromAnyPart: boolean, work: MatchingWork): boolean {
   let states = new Uint8Array(tokens.length + 1);
   let next = new Uint8Array(tokens.length + 1);
   states[0] = 1;
   skipStars(tokens, states);
   for (let i = 0; i < subject.length; i++) {
     const byte = subject.charCodeAt(i);
-    let isAlive = false;
+    const begins = fromAnyPart && byte === SLASH;
+    let isAlive = begins;
     next.fill(0);
     for (let state = 0; state < tokens.length; state++) {
       if (states[state] === 0) continue;
@@ -227,7 +256,9 @@ export function matchesWhole(tokens: readonly Token[], subject: string): boolean
       else next[state + 1] = 1;
       isAlive = true;
     }
-    if (!isAlive) return false;
+    work.steps += tokens.length;
+    if (begins) next[0] = 1;
+    if (!isAlive && !fromAnyPart) return false;
     skipStars(tokens, next);
     [states, next] = [next, states];
   }
@@ -250,5 +281,5 @@ function skipStars(tokens: readonly Token[], states: Uint8Array): void {
 
 /** Whether a name matches a shell pattern, as in an argument: `*` does not stand for a slash. */
 export function matchesGlob(pattern: string, name: string): boolean {
-  return matchesWhole(tokenize(pattern), name);
+  return matchesWhole(tokenize(pattern), name, false, { steps: 0 });
 }

@@ -41,6 +41,8 @@ export interface SenderOptions {
   readonly dryRun: boolean;
   readonly offered: AsyncIterable<OfferedFile>;
   readonly content: OfferedContent;
+  /** Whether something that was asked for is not among `offered`; known when that has ended. */
+  readonly isIncomplete: () => boolean;
   /** Names of owners, by number, of all that was offered; complete when `offered` has ended. */
   readonly users: ReadonlyMap<number, string>;
   readonly groups: ReadonlyMap<number, string>;
@@ -61,15 +63,21 @@ export async function sendFiles(options: SenderOptions): Promise<SendResult> {
   const { channel } = options;
   const encoder = new FileListEncoder(options.form);
   let totalBytes = 0;
+  let isIncomplete = false;
   for await (const offered of options.offered) {
     if (!encoder.write(channel.output, offered)) {
       channel.sendText(MESSAGE.transferError, `rsync: path is too long for rsync: ${shown(offered.path)}\n`);
+      isIncomplete = true;
       continue;
     }
     if (isRegular(offered.file.mode)) totalBytes += offered.file.sizeBytes;
     if (channel.output.length >= LIST_BYTES) await channel.flush();
   }
-  encoder.writeEnd(channel.output, options.users, options.groups);
+  // A receiver deletes nothing at its end on the word of a list that lacks something.
+  const ioErrors = isIncomplete || options.isIncomplete() ? IO_ERROR.general : 0;
+  encoder.writeEnd(channel.output, options.users, options.groups, ioErrors);
+  // This one has no other way for it, where its client is old.
+  if (ioErrors !== 0 && options.agreement.protocol === 30) channel.sendNumber(MESSAGE.ioError, ioErrors);
   await channel.flush();
   // With an empty list an rsync's client goes away at once.
   if (encoder.list.count === 0) return { files: 0, literalBytes: 0, matchedBytes: 0, missed: 0 };

@@ -86,9 +86,19 @@ describe("arguments of rsync --server", () => {
     "rsync --server -re. . x | cat",
     "rsync --server -re. . 'x",
   ];
+  it("understands enough of what it refuses to greet the client, and so to tell it", () => {
+    const parsed = parse("rsync --server -blogDtpre.LsfxCIvu --compress-choice=lz4 --link-dest ../x . y");
+    assert.equal(parsed.capabilities, "LsfxCIvu");
+    assert.equal(parsed.compressChoice, "none");
+    assert.match(parsed.refusal?.message ?? "", /older versions are kept in older snapshots/);
+  });
+
   for (const command of refused) {
     it(`refuses ${command}`, () => {
-      assert.throws(() => parse(command), RsyncRefusedError);
+      assert.throws(() => {
+        const { refusal } = parse(command);
+        if (refusal !== undefined) throw refusal;
+      }, RsyncRefusedError);
     });
   }
 });

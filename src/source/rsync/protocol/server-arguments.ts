@@ -1,7 +1,7 @@
 import type { ChecksumName, CompressionName } from "./handshake.ts";
 import { RSYNC_EXIT, RsyncRefusedError } from "./rsync-error.ts";
 
-/** One word of a command, as the shell that we stand in for would have understood it. */
+/** One word of a command, as the shell that we stand in for would have understood it. One character is one byte. */
 export interface CommandWord {
   readonly text: string;
   /** The same with a backslash before each character that is meant as it stands, where it holds wildcards that are not. */
@@ -32,6 +32,10 @@ export interface ServerArguments {
   readonly relative: boolean;
   readonly impliedDirectories: boolean;
   readonly checksum: boolean;
+  /** Files of the same size and time are sent all the same. */
+  readonly ignoresTimes: boolean;
+  /** Symbolic links that lead out of what is sent are left out. */
+  readonly safeLinks: boolean;
   readonly dryRun: boolean;
   readonly deletes: boolean;
   readonly prunesEmpty: boolean;
@@ -53,12 +57,14 @@ export interface ServerArguments {
   readonly maximumBytes: number;
   /** Flags after `-e.` */
   readonly capabilities: string;
+  /** Why nothing will come of it. The rest is understood as far as it takes to greet the client and tell it. */
+  readonly refusal: RsyncRefusedError | undefined;
   /** After the first ".": what is wanted, or where it is to go. */
   readonly paths: readonly CommandWord[];
 }
 
 /** Letters that tell how to compare, write or show, which is nothing to us: our snapshots are written in one way. */
-const IDLE_LETTERS = "qKOJyWESIix";
+const IDLE_LETTERS = "qKOJyWESix";
 const LETTERS_WITH_NUMBER = "@B";
 
 const IDLE_OPTIONS = new Set([
@@ -80,10 +86,8 @@ const IDLE_OPTIONS = new Set([
   "open-noatime",
   "use-qsort",
   "super",
-  "safe-links",
   "no-iconv",
   "times",
-  "ignore-times",
 ]);
 const IDLE_OPTIONS_WITH_VALUE = new Set([
   "bwlimit",
@@ -147,8 +151,9 @@ const OPTIONS_WITH_SEPARATE_VALUE = new Set(["partial-dir", "temp-dir", "files-f
 type Growing = { -readonly [Key in keyof ServerArguments]: ServerArguments[Key] };
 
 /**
- * Understands what follows `rsync` in the command that an rsync client starts. Throws `RsyncRefusedError` for what makes
- * no sense for snapshots, with a message for the user at the other end.
+ * Understands what follows `rsync` in the command that an rsync client starts. What makes no sense for snapshots becomes
+ * the `refusal`, with a message for the user at the other end. Throws `RsyncRefusedError` where no rsync client can be
+ * there to be told.
  */
 export function parseServerArguments(words: readonly CommandWord[]): ServerArguments {
   const parsed: Growing = {
@@ -171,6 +176,8 @@ export function parseServerArguments(words: readonly CommandWord[]): ServerArgum
     relative: false,
     impliedDirectories: true,
     checksum: false,
+    ignoresTimes: false,
+    safeLinks: false,
     dryRun: false,
     deletes: false,
     prunesEmpty: false,
@@ -189,6 +196,7 @@ export function parseServerArguments(words: readonly CommandWord[]): ServerArgum
     minimumBytes: 0,
     maximumBytes: Number.POSITIVE_INFINITY,
     capabilities: "",
+    refusal: undefined,
     paths: [],
   };
   let isServer = false;
@@ -197,9 +205,9 @@ export function parseServerArguments(words: readonly CommandWord[]): ServerArgum
     const { text } = words[at];
     if (text === "--server") isServer = true;
     else if (text === "--sender") parsed.isSender = true;
-    else if (text.startsWith("--")) at += parseLongOption(parsed, text, words[at + 1]?.text);
+    else if (text.startsWith("--")) at += longOption(parsed, text, words[at + 1]?.text);
     else if (text.startsWith("-")) parseLetters(parsed, text.slice(1));
-    else throw new RsyncRefusedError(`unexpected argument: ${text}`, RSYNC_EXIT.usage);
+    else parsed.refusal ??= new RsyncRefusedError(`unexpected argument: ${text}`, RSYNC_EXIT.usage);
   }
   if (!isServer) throw new RsyncRefusedError("only an rsync client can start rsync here", RSYNC_EXIT.usage);
   // A list of names means the folders in it as such, where -r does not say otherwise.
@@ -211,14 +219,17 @@ function parseLetters(parsed: Growing, letters: string): void {
     const letter = letters[i];
     if (parsed.isSender && OWN_OF_FETCHER.has(letter)) continue;
     const refused = REFUSED_LETTERS.get(letter);
-    if (refused !== undefined) throw new RsyncRefusedError(`rsync's options are refused here: ${refused}`);
+    if (refused !== undefined) {
+      parsed.refusal ??= new RsyncRefusedError(`rsync's options are refused here: ${refused}`);
+      continue;
+    }
     if (letter === "e") {
       parsed.capabilities = letters.slice(i + 1).replace(/^[0-9]*\.[0-9]*/, "");
       return;
     }
     if (LETTERS_WITH_NUMBER.includes(letter)) return;
     if (!setLetter(parsed, letter) && !IDLE_LETTERS.includes(letter)) {
-      throw new RsyncRefusedError(`rsync's option -${letter} is not known here`, RSYNC_EXIT.usage);
+      parsed.refusal ??= new RsyncRefusedError(`rsync's option -${letter} is not known here`, RSYNC_EXIT.usage);
     }
   }
 }
@@ -253,12 +264,23 @@ const LETTERS = new Map<string, FlagName>([
   ["X", "xattrs"],
   ["r", "recursive"],
   ["c", "checksum"],
+  ["I", "ignoresTimes"],
   ["R", "relative"],
   ["z", "compress"],
   ["s", "secluded"],
 ]);
 
 /** How many more words the option takes. */
+function longOption(parsed: Growing, text: string, following: string | undefined): number {
+  try {
+    return parseLongOption(parsed, text, following);
+  } catch (error) {
+    if (!(error instanceof RsyncRefusedError)) throw error;
+    parsed.refusal ??= error;
+    return 0;
+  }
+}
+
 function parseLongOption(parsed: Growing, text: string, following: string | undefined): number {
   const equals = text.indexOf("=");
   const name = equals < 0 ? text.slice(2) : text.slice(2, equals);
@@ -270,6 +292,8 @@ function parseLongOption(parsed: Growing, text: string, following: string | unde
   if (IDLE_OPTIONS.has(name) || IDLE_OPTIONS_WITH_VALUE.has(name)) return isSeparate ? 1 : 0;
   if (DELETE_OPTIONS.has(name)) parsed.deletes = true;
   else if (name === "numeric-ids") parsed.numericIds = true;
+  else if (name === "safe-links") parsed.safeLinks = true;
+  else if (name === "ignore-times") parsed.ignoresTimes = true;
   else if (name === "list-only") parsed.listsOnly = true;
   else if (name === "log-format" || name === "out-format") parsed.itemizes = value.includes("%i");
   else if (name === "no-specials") parsed.specials = false;
@@ -284,7 +308,7 @@ function parseLongOption(parsed: Growing, text: string, following: string | unde
   else if (name === "new-compress") setCompression(parsed, "zlibx");
   else if (name === "old-compress") setCompression(parsed, "zlib");
   else if (name === "compress-choice") setCompression(parsed, value);
-  else if (name === "checksum-choice") parsed.checksumChoice = checksumNamed(value);
+  else if (name === "checksum-choice") setChecksum(parsed, value);
   else if (name === "checksum-seed") parsed.seed = number(name, value, 0x7fffffff) | 0;
   else if (name === "min-size") parsed.minimumBytes = size(name, value);
   else if (name === "max-size") parsed.maximumBytes = size(name, value);
@@ -295,11 +319,19 @@ function parseLongOption(parsed: Growing, text: string, following: string | unde
 }
 
 function setCompression(parsed: Growing, name: string): void {
+  // A client that names one does not expect to be asked which.
+  parsed.compressChoice = "none";
   if (name !== "zstd" && name !== "zlibx" && name !== "zlib" && name !== "none") {
     throw new RsyncRefusedError(`the compression ${name} is not known here; zstd, zlibx and zlib are`);
   }
   parsed.compressChoice = name;
   parsed.compress = name !== "none";
+}
+
+function setChecksum(parsed: Growing, value: string): void {
+  // A client that names one does not expect to be asked which.
+  parsed.checksumChoice = "md5";
+  parsed.checksumChoice = checksumNamed(value);
 }
 
 function checksumNamed(value: string): ChecksumName | undefined {
@@ -360,7 +392,7 @@ function size(name: string, value: string): number {
 
 /**
  * Splits the command line that an rsync client sends through ssh, as a shell would, but with no other powers of one:
- * quotes and backslashes. Throws where something else is meant for a shell.
+ * quotes, backslashes, and a `~` for where everything begins. Throws where something else is meant for a shell.
  */
 export function splitCommand(command: string): CommandWord[] {
   const words: CommandWord[] = [];
@@ -388,8 +420,10 @@ export function splitCommand(command: string): CommandWord[] {
     } else if (char === "\\") {
       i++;
       if (i < command.length) literal(command[i]);
-    } else if (/\s/.test(char)) {
+    } else if (/[ \t\n]/.test(char)) {
       finish();
+    } else if (char === "~" && text === undefined && /^(?:\/|[ \t\n]|$)/.test(command.slice(i + 1, i + 2))) {
+      text = "";
     } else if (/[&;|<>()$`]/.test(char)) {
       throw forShell(char);
     } else if (/[*?[\]]/.test(char)) {

@@ -35,7 +35,8 @@ const MOST_ARGUMENTS = 1000;
 const LONGEST_ARGUMENT_BYTES = 4096;
 
 /**
- * Greets a client that wants `rsync --server`, and lets `serve` do the rest; `command` is what it asked ssh to start.
+ * Greets a client that wants `rsync --server`, and lets `serve` do the rest; `command` is what it asked ssh to start, one
+ * character a byte.
  * Resolves with an exit status as rsync's would be. Whatever goes wrong the client is told.
  */
 export async function serveRsync(
@@ -60,6 +61,7 @@ export async function serveRsync(
     protocol = agreement.protocol;
     channel.multiplexOutput();
     if (agreement.protocol >= 30) channel.multiplexInput();
+    if (request.refusal !== undefined) throw request.refusal;
     refuseBeforeAttributes(request, agreement);
     const sums = await openStrongSums(agreement.checksum, agreement.seed);
     const exitCode = await serve({ channel, request, agreement, sums, refuse });
@@ -109,7 +111,7 @@ async function readArguments(channel: Channel, command: string): Promise<ServerA
         if (from.at - start > LONGEST_ARGUMENT_BYTES)
           throw new RsyncRefusedError("an argument is too long", RSYNC_EXIT.usage);
       }
-      return from.bytes.toString("utf8", start, from.at - 1);
+      return from.bytes.latin1Slice(start, from.at - 1);
     });
     if (word === "") break;
     more.push(word);
