@@ -212,14 +212,14 @@ export async function backup(options: BackupOptions): Promise<BackupResult> {
   function hasBlobs(bytes: Buffer, start: number, listedIds: Buffer): boolean {
     let all = true;
     const need = (idOffset: number, _length: number, kind: ContentKind): void => {
-      if (kind !== "tree" && all) all = destination.need(bytes.subarray(idOffset, idOffset + 32));
+      if (kind !== "tree" && all) all = destination.need(bytes, idOffset);
     };
     contentIds(bytes, need, start);
     return all && needAll(listedIds);
   }
 
   function needAll(ids: Buffer): boolean {
-    for (let at = 0; at < ids.length; at += 32) if (!destination.need(ids.subarray(at, at + 32))) return false;
+    for (let at = 0; at < ids.length; at += 32) if (!destination.need(ids, at)) return false;
     return true;
   }
 

@@ -1,4 +1,3 @@
-import type { BlobId } from "../format/tree.ts";
 import type { FrameWriterKeys, SealedFrame } from "../repository/frame-writer.ts";
 import type { SessionBlobs } from "../repository/session-blobs.ts";
 import type { SnapshotSealedPart } from "../format/snapshot.ts";
@@ -14,8 +13,11 @@ export interface Destination {
   readonly keys: DestinationKeys;
   /** Blobs that need not be stored again. Shared with the workers. */
   readonly blobs: SessionBlobs;
-  /** Notes that the snapshot needs a blob; false where it is nowhere, so that its content must be read (again). */
-  need(id: BlobId): boolean;
+  /**
+   * Notes that the snapshot needs the blob whose id stands in `ids` from `at` on (0, if that is not said); false where it
+   * is nowhere, so that its content must be read (again).
+   */
+  need(ids: Uint8Array, at?: number): boolean;
   /** Takes a frame that a worker has sealed. */
   store(frame: SealedFrame): void;
   /** Resolves when more frames may be made; rejects when storing has failed. */

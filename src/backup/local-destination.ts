@@ -232,13 +232,13 @@ export async function openLocalDestination(
     },
     blobs,
     progress: packs.progress,
-    need(id) {
-      const frame = frameOfBlob(index.blobs, id);
+    need(ids, at = 0) {
+      const frame = frameOfBlob(index.blobs, ids, at);
       if (frame >= 0) {
         needed[frame] = 1;
         return true;
       }
-      return isClaimed(blobs, id);
+      return isClaimed(blobs, ids.subarray(at, at + 32));
     },
     store(frame) {
       const key = Buffer.from(frame.origin).latin1Slice();
