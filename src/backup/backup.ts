@@ -1,4 +1,5 @@
 import { availableParallelism } from "node:os";
+import { setImmediate as nextTurn } from "node:timers/promises";
 import { createKeyedHash } from "../crypto/keyed-hash.ts";
 import { HoldfastError, InterruptedError } from "../errors.ts";
 import {
@@ -133,17 +134,8 @@ interface QueuedEntry {
   isReadHere: boolean;
   readonly link: LinkGroup | undefined;
   /** A directory of which all is as it was. */
-  readonly whole: WholeFolder | undefined;
+  readonly whole: KnownFolder | undefined;
   readonly listedMs: number;
-}
-
-/** A directory that is taken over with all that is below it. */
-interface WholeFolder extends KnownFolder {
-  /** What is below it. */
-  readonly files: number;
-  readonly directories: number;
-  readonly others: number;
-  readonly bytes: number;
 }
 
 /** A directory that is being saved. */
@@ -189,6 +181,7 @@ export async function backup(options: BackupOptions): Promise<BackupResult> {
   const queue: QueuedEntry[] = [];
   let queueHead = 0;
   let listedEntries = 0;
+  let isOver = false;
   /** What lies deeper than this is below a directory that was taken over whole. */
   let skippedDepth = Number.POSITIVE_INFINITY;
 
@@ -224,18 +217,17 @@ export async function backup(options: BackupOptions): Promise<BackupResult> {
   }
 
   /** All that the last run knows of a directory that has not changed, if it is all there. */
-  function takeWhole({ depth, digest }: SourceEntry, { digest: before, same }: KnownEntry): WholeFolder | undefined {
+  function takeWhole({ depth, digest }: SourceEntry, { digest: before, same }: KnownEntry): KnownFolder | undefined {
     if (digest === undefined || digest !== before || same !== "all" || options.onEntry !== undefined) return undefined;
-    const below = { files: 0, directories: 0, others: 0, bytes: 0 };
-    const folder = known?.takeFolder?.(depth, {
-      entry(block, at, listedIds, type, sizeBytes) {
-        if (type === "file") below.bytes += sizeBytes;
-        below[type === "file" ? "files" : type === "directory" ? "directories" : "others"]++;
-        return hasBlobs(block, at, listedIds);
-      },
-      tree: needAll,
-    });
-    return folder && { ...folder, ...below };
+    return known?.takeFolder?.(depth, destination);
+  }
+
+  /** Goes through what is known while nothing has come yet. */
+  async function scanWhileWaiting(): Promise<void> {
+    const steps = known?.scanFolders?.(destination.frameOf);
+    do await nextTurn();
+    while (listedEntries === 0 && !isOver && steps?.next().done === false);
+    steps?.return();
   }
 
   /** Gives true for a directory below which nothing need be looked at. */
@@ -346,7 +338,7 @@ export async function backup(options: BackupOptions): Promise<BackupResult> {
     count(entry, isAsBefore ? "unmodified" : queued.change, stat);
   }
 
-  function settleWhole({ entry }: QueuedEntry, encoded: Buffer, whole: WholeFolder): void {
+  function settleWhole({ entry }: QueuedEntry, encoded: Buffer, whole: KnownFolder): void {
     const { treeId, files, directories, others, bytes } = whole;
     const complete = Buffer.from(encoded);
     contentIds(complete, (idOffset) => complete.set(treeId, idOffset));
@@ -484,6 +476,9 @@ export async function backup(options: BackupOptions): Promise<BackupResult> {
   }
 
   signal?.addEventListener("abort", reader.wake);
+  const scanning = scanWhileWaiting();
+  // What goes wrong in a log shows again where it is asked.
+  scanning.catch(() => undefined);
   try {
     for await (const batch of untilAborted(source.entries(), signal)) {
       throwIfStopped();
@@ -561,6 +556,8 @@ export async function backup(options: BackupOptions): Promise<BackupResult> {
     throw error;
   } finally {
     signal?.removeEventListener("abort", reader.wake);
+    isOver = true;
+    await scanning.catch(() => undefined);
     known?.close();
     await pool.close();
   }

@@ -18,6 +18,10 @@ export interface Destination {
    * is nowhere, so that its content must be read (again).
    */
   need(ids: Uint8Array, at?: number): boolean;
+  /** A number for what holds a blob that need not be stored again; -1 where that is not known. */
+  frameOf(ids: Uint8Array, at: number): number;
+  /** As `need`, for all blobs that lie together. */
+  needFrame(frame: number): void;
   /** Takes a frame that a worker has sealed. */
   store(frame: SealedFrame): void;
   /** Resolves when more frames may be made; rejects when storing has failed. */

@@ -240,6 +240,10 @@ export async function openLocalDestination(
       }
       return isClaimed(blobs, ids.subarray(at, at + 32));
     },
+    frameOf: (ids, at) => frameOfBlob(index.blobs, ids, at),
+    needFrame(frame) {
+      needed[frame] = 1;
+    },
     store(frame) {
       const key = Buffer.from(frame.origin).latin1Slice();
       const known = newFrames.get(key);

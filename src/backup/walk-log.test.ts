@@ -10,13 +10,14 @@ import type { SourceEntry } from "../source/source.ts";
 import { openResumableLog } from "./resumable-log.ts";
 import { treeEntryOf } from "./tree-entry.ts";
 import { createWalkLog, openWalkLog } from "./walk-log.ts";
-import type { FolderVisitor, KnownEntries, WalkLogWriter, WalkRecord } from "./walk-log.ts";
+import type { BlobNeeds, KnownEntries, WalkLogWriter } from "./walk-log.ts";
+import type { WalkRecord } from "./walk-log-file.ts";
 
 /** top (digest), top/a (digest, complete), top/a/1, top/a/2, top/b (digest, not complete), top/b/3, top/c (none), top/c/4 */
 const PATHS = ["", "a", "a/1", "a/2", "b", "b/3", "c", "c/4"];
 const treeId = (text: string): Buffer => Buffer.alloc(32, text);
 const digestOf = (place: string): string => `digest of ${place}`.padEnd(16, ".").slice(0, 16);
-const ALL: FolderVisitor = { entry: () => true, tree: () => true };
+const ALL: BlobNeeds = { need: () => true, needFrame: () => undefined };
 
 describe("a walk log", () => {
   it("gives a directory that was saved whole, and what comes behind it", (t) => {
@@ -24,12 +25,11 @@ describe("a walk log", () => {
     log.match(entry(""));
     const a = log.match(entry("a"));
     assert.equal(a?.digest, digestOf("a"));
-    const seen: string[] = [];
-    const folder = log.takeFolder(1, {
-      entry: (_block, _at, _ids, type, sizeBytes) => seen.push(`${type} ${sizeBytes}`) > 0,
-      tree: (ids) => seen.push(ids.toString("latin1").replaceAll(/(.)\1+/g, "$1")) > 0,
-    });
-    assert.deepEqual(seen, ["file 7", "file 7", "a"]);
+    const needed: string[] = [];
+    const need = (ids: Uint8Array, at: number): boolean => needed.push(textAt(ids, at)) > 0;
+    const folder = log.takeFolder(1, { ...ALL, need });
+    assert.deepEqual(needed, ["content of a/1", "content of a/2", "a".repeat(32)]);
+    assert.deepEqual([folder?.files, folder?.directories, folder?.others, folder?.bytes], [2, 0, 0, 14]);
     assert.deepEqual([folder?.from, folder?.to, folder?.treeId.toString("latin1")], [1, 5, "a".repeat(32)]);
     assert.equal(log.match(entry("b"))?.same, "all");
     assert.equal(log.match(entry("b/3"))?.same, "all");
@@ -64,9 +64,46 @@ describe("a walk log", () => {
     const log = openWalkLog(file);
     assert.ok(log);
     log.match(entry(""));
-    let left = names.length;
-    assert.equal(log.takeFolder(0, { entry: () => --left > 0, tree: () => true }), undefined);
+    const need = (ids: Uint8Array, at: number): boolean => ids[at] !== "x".charCodeAt(0);
+    assert.equal(log.takeFolder(0, { ...ALL, need }), undefined);
     for (const [number, name] of names.entries()) assert.equal(log.match(entry(name))?.position, number + 1);
+    log.close();
+  });
+
+  it("gives the same of a directory, with the frames that it needs, when it was gone through before", (t) => {
+    // b and c, beside each other, have all in one frame; d lacks something.
+    const file = path.join(temporaryFolder(t), "log");
+    const writer = createWalkLog(file);
+    writer.add(record("", digestOf("")));
+    for (const folder of ["a", "b", "c", "d"]) {
+      writer.add(record(folder, digestOf(folder)));
+      for (const name of ["1", "2"]) writer.add(record(`${folder}/${name}`));
+      writer.addFolderEnd(1, [treeId(folder)]);
+    }
+    writer.commit();
+    const frames: Record<string, number> = { a: 1, b: 2, c: 2, d: -1 };
+    const folderAt = (ids: Uint8Array, at: number): string => /^(?:content of )?(.)/.exec(textAt(ids, at))?.[1] ?? "";
+    const log = openWalkLog(file);
+    assert.ok(log);
+    const steps = log.scanFolders?.((ids, at) => frames[folderAt(ids, at)]);
+    assert.equal([...(steps ?? [])].length > 0, true);
+    const taken: Record<string, unknown> = {};
+    log.match(entry(""));
+    for (const folder of ["a", "b", "c", "d"]) {
+      log.match(entry(folder));
+      const numbers = new Set<number>();
+      let asked = 0;
+      const need = (): boolean => asked++ < 0;
+      const { files, bytes, from, to } = log.takeFolder(1, { need, needFrame: (frame) => numbers.add(frame) }) ?? {};
+      taken[folder] = { files, bytes, from, to, frames: [...numbers], asked };
+      if (folder === "d") assert.equal(log.match(entry("d/1"))?.position, 14);
+    }
+    assert.deepEqual(taken, {
+      a: { files: 2, bytes: 14, from: 1, to: 5, frames: [1], asked: 0 },
+      b: { files: 2, bytes: 14, from: 5, to: 9, frames: [2], asked: 0 },
+      c: { files: 2, bytes: 14, from: 9, to: 13, frames: [2], asked: 0 },
+      d: { files: undefined, bytes: undefined, from: undefined, to: undefined, frames: [], asked: 1 },
+    });
     log.close();
   });
 
@@ -171,8 +208,13 @@ function writeAll(
   writer[end]();
 }
 
+const textAt = (ids: Uint8Array, at: number): string =>
+  Buffer.from(ids.subarray(at, at + 32))
+    .toString()
+    .replaceAll("\0", "");
+
 function statOf(place: string): FileStat {
-  const type: FileType = ["", "a", "b", "c"].includes(place) ? "directory" : "file";
+  const type: FileType = ["", "a", "b", "c", "d"].includes(place) ? "directory" : "file";
   const times = { mtimeSeconds: 1e9, mtimeNanoseconds: 5, ctimeSeconds: 1e9, ctimeNanoseconds: 6 };
   const numbers = {
     deviceMajor: 0,
@@ -193,17 +235,10 @@ function entry(place: string): SourceEntry {
 
 function record(place: string, digest?: string): WalkRecord {
   const { name, depth, stat } = entry(place);
-  const parts = {
-    name,
-    stat,
-    xattrs: [],
-    target: undefined,
-    hardLink: undefined,
-    content: [],
-    listed: false,
-    holes: [],
-  };
-  const holes = stat.type === "file" ? [{ offset: 0, lengthBytes: 7 }] : [];
-  const encoded = encodeEntry(treeEntryOf({ ...parts, holes }));
+  const id = Buffer.alloc(32);
+  id.write(`content of ${place}`);
+  const content = stat.type === "file" ? [{ id, lengthBytes: 7 }] : [];
+  const nothing = { xattrs: [], target: undefined, hardLink: undefined, listed: false, holes: [] };
+  const encoded = encodeEntry(treeEntryOf({ ...nothing, name, stat, content }));
   return { depth, stat, encoded, listedIds: Buffer.alloc(0), digest, trust: "all", sameAs: undefined };
 }

@@ -16,6 +16,8 @@ const skip = skipUnless({ root: true, commands: ["rsync", "setfacl", "setfattr",
 
 /** A remote shell that stays here. */
 const HERE = "sh -c 'shift; exec sh -c \"$*\"' sh";
+/** One that takes its time, so that what is known is gone through before the list comes. */
+const SLOWLY_HERE = HERE.replace("shift", "shift; sleep 0.7");
 const DOOR = path.join(import.meta.dirname, "door.ts");
 const CHANGES = 24;
 const CHANGES_AT_ONCE = 3;
@@ -31,7 +33,7 @@ interface Summary {
 }
 
 async function pull(holdfast: Holdfast, folder: string, ...options: readonly string[]): Promise<Summary> {
-  const lines = await holdfast.ok(["backup", "--json", "--rsh", HERE, `here:${folder}`, ...options]);
+  const lines = await holdfast.ok(["backup", "--json", `here:${folder}`, "--rsh", HERE, ...options]);
   return JSON.parse(lines.trim().split("\n").at(-1) ?? "") as Summary;
 }
 
@@ -56,7 +58,10 @@ interface Way {
 }
 
 const ways: Record<string, Way> = {
-  "pulled from a host": { save: (holdfast, folder) => pull(holdfast, folder), placeOf: (folder) => folder },
+  "pulled from a host": {
+    save: (holdfast, folder) => pull(holdfast, folder, "--rsh", SLOWLY_HERE),
+    placeOf: (folder) => folder,
+  },
   "pushed by a stock rsync": { save: push, placeOf: () => "/pushed" },
 };
 
