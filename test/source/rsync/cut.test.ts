@@ -131,6 +131,7 @@ test("a push makes a snapshot only if all of it came, wherever the line is cut",
             for await (const piece of content.pieces()) bytes += piece.length;
           }
         }
+        await source.finish?.();
         assert.equal(bytes, 12 * 40_000);
         saved++;
       },
