@@ -33,7 +33,7 @@ test("server install sets up a user and a unit that serve hosts through OpenSSH 
   assert.match(steps.get("host") ?? "", /snapshot [0-9a-f]{8} saved: 1 files?/);
   const refused = steps.get("hostile")?.split("\n") ?? [];
   assert.equal(refused.length, 3);
-  for (const line of refused) assert.match(line, /this key is for Holdfast's agent alone/);
+  for (const line of refused) assert.match(line, /this key is for rsync and Holdfast's agent alone/);
   assert.match(
     steps.get("adopt") ?? "",
     /^Fatal: a server \(process \d+\) already works on \/var\/lib\/holdfast\n.*\nThe account "default" is back: 1 hosts, 1 snapshots\.\n.*\nsnapshot [0-9a-f]{8} saved/,

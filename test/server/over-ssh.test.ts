@@ -127,7 +127,7 @@ test("gives a host's key neither shell nor command, neither files nor forwarding
   for (const command of [[], ["id"], ["cat /etc/passwd"], ["holdfast-wire; id"], ["holdfast serve --host db1"]]) {
     const result = await run("ssh", [...options, "-T", place.host, ...command], { input: "id\n" });
     assert.equal(result.status, 1, result.stderr);
-    assert.match(result.stderr, /this key is for Holdfast's agent alone/);
+    assert.match(result.stderr, /this key is for rsync and Holdfast's agent alone/);
     assert.equal(result.stdout, "");
   }
   const sftp = await run("sftp", [...options, "-b", "-", place.host], { input: "ls /\n" });
