@@ -330,7 +330,8 @@ export async function backup(options: BackupOptions): Promise<BackupResult> {
     }
     const ageMs = queued.listedMs - (stat.ctimeSeconds * 1000 + stat.ctimeNanoseconds / 1e6);
     const trust = made.stable && ageMs > RACY_MS ? "all" : "nothing";
-    if (trust === "nothing") notAsListed(depth);
+    // Of a file that was changed after it was listed, the list may be the same again without its content being so.
+    if (trust === "nothing" || stat.sizeBytes !== entry.stat.sizeBytes) notAsListed(depth);
     const isSame = before?.same === "all" && encoded === before.encoded && digest === before.digest && trust === "all";
     log?.add({ depth, stat, encoded, listedIds, digest, trust, sameAs: isSame ? before.position : undefined });
     // It had to be read, as it was changed just before the last run, perhaps only so.
