@@ -82,7 +82,6 @@ function sourceOf(files: readonly MadeUpFile[], asked: string[]): Source {
     ...files.map(({ path, sizeBytes }) => entryOf(path, "file", sizeBytes)),
   ].toSorted((a, b) => (a.path < b.path ? -1 : 1));
   return {
-    // oxlint-disable-next-line typescript/require-await -- the port wants them to come one after another
     async *entries() {
       yield all;
     },
@@ -92,7 +91,6 @@ function sourceOf(files: readonly MadeUpFile[], asked: string[]): Source {
       const content = files.find((one) => one.path === path)?.content;
       return {
         kind: "stream",
-        // oxlint-disable-next-line typescript/require-await -- likewise
         async *pieces() {
           if (content === undefined) throw new FileUnreadableError("it is no good");
           yield Buffer.from(content);
