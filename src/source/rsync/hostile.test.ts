@@ -219,6 +219,7 @@ describe("a peer that sends anything at all", () => {
           isChanged: () => Promise.resolve(true),
           save: async (source) => {
             await drain(source);
+            await source.finish?.();
             saved = true;
           },
         });
@@ -644,6 +645,7 @@ describe("a client that lies", () => {
       mostFiles: 1000,
       save: async (source) => {
         await drain(source);
+        await source.finish?.();
         saved = true;
       },
     });
