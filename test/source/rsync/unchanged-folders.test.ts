@@ -20,7 +20,7 @@ const HERE = "sh -c 'shift; exec sh -c \"$*\"' sh";
 const SLOWLY_HERE = HERE.replace("shift", "shift; sleep 0.7");
 const DOOR = path.join(import.meta.dirname, "door.ts");
 const CHANGES = 24;
-const CHANGES_AT_ONCE = 3;
+const CHANGES_AT_ONCE = 6;
 const FOLDERS = 12;
 
 interface Summary {
