@@ -5,7 +5,6 @@ import { HoldfastError, InterruptedError } from "../errors.ts";
 import {
   type BlobId,
   contentIds,
-  type ContentKind,
   decodeEntry,
   type DirectoryEntry,
   encodeEntry,
@@ -21,6 +20,7 @@ import type { EntryDetails, ReportProblem, Source, SourceEntry, SourceProblem } 
 import type { Destination } from "./destination.ts";
 import { createFileReader, type ReadFile } from "./file-reader.ts";
 import { createHardLinks, type LinkGroup } from "./hard-links.ts";
+import { needContent, needIds } from "./known-folders.ts";
 import { createTreeAssembler } from "./tree-assembler.ts";
 import { contentBlobs, listContent } from "./content.ts";
 import { treeEntryOf } from "./tree-entry.ts";
@@ -201,19 +201,9 @@ export async function backup(options: BackupOptions): Promise<BackupResult> {
     return id;
   }
 
-  /** Whether the repository still has all content of an entry that the last run saved, which lies in `bytes` at `start`. */
-  function hasBlobs(bytes: Buffer, start: number, listedIds: Buffer): boolean {
-    let all = true;
-    const need = (idOffset: number, _length: number, kind: ContentKind): void => {
-      if (kind !== "tree" && all) all = destination.need(bytes, idOffset);
-    };
-    contentIds(bytes, need, start);
-    return all && needAll(listedIds);
-  }
-
-  function needAll(ids: Buffer): boolean {
-    for (let at = 0; at < ids.length; at += 32) if (!destination.need(ids, at)) return false;
-    return true;
+  /** Whether the repository still has all content of an entry that the last run saved. */
+  function hasContent({ encoded, listedIds }: KnownEntry): boolean {
+    return needContent(encoded, 0, destination.need) && needIds(listedIds, 0, listedIds.length, destination.need);
   }
 
   /** All that the last run knows of a directory that has not changed, if it is all there. */
@@ -236,7 +226,7 @@ export async function backup(options: BackupOptions): Promise<BackupResult> {
     const link = links.groupOf(entry.stat);
     const usable =
       match !== undefined && match.same !== "nothing" && (entry.stat.type === "file" || match.same === "all");
-    if (usable && hasBlobs(match.encoded, 0, match.listedIds)) {
+    if (usable && hasContent(match)) {
       const unmodified = { change: "unmodified", previous: undefined, known: match, read: undefined } as const;
       const whole = takeWhole(entry, match);
       queue.push({ entry, ...unmodified, isReadHere: true, link, whole, listedMs });

@@ -29,6 +29,22 @@ export interface FolderContent extends FolderCounts {
 /** Notes that a blob is needed, whose id stands in `ids` at `at`; false where it is nowhere. See `Destination`. */
 export type Need = (ids: Uint8Array, at: number) => boolean;
 
+/** Needs the content of the encoded entry that begins at `start`, but no tree; false once something is not there. */
+export function needContent(bytes: Buffer, start: number, need: Need): boolean {
+  let all = true;
+  const take = (idOffset: number, _length: number, kind: ContentKind): void => {
+    if (kind !== "tree" && all) all = need(bytes, idOffset);
+  };
+  contentIds(bytes, take, start);
+  return all;
+}
+
+/** The same of ids that lie one after another. */
+export function needIds(bytes: Buffer, start: number, end: number, need: Need): boolean {
+  for (let at = start; at + ID_BYTES <= end; at += ID_BYTES) if (!need(bytes, at)) return false;
+  return true;
+}
+
 /** The frame that holds such a blob, or -1. */
 export type FrameOf = (ids: Uint8Array, at: number) => number;
 
@@ -169,17 +185,12 @@ function createTally(): Tally {
   let others = 0;
   let bytes = 0;
 
-  function addIds(block: Buffer, start: number, end: number, need: Need): boolean {
-    for (let at = start; at + ID_BYTES <= end; at += ID_BYTES) if (!need(block, at)) return false;
-    return true;
-  }
-
   return {
     add(block, at, need) {
       const type = block[at + TYPE];
       const entryEnd = at + ENTRY + block.readUInt32LE(at + ENTRY_LENGTH);
       const end = at + 4 + block.readUInt32LE(at);
-      if (type === FOLDER_END) return end - entryEnd >= ID_BYTES && addIds(block, entryEnd, end, need);
+      if (type === FOLDER_END) return end - entryEnd >= ID_BYTES && needIds(block, entryEnd, end, need);
       if (type === TYPES.directory) {
         directories++;
         return true;
@@ -190,12 +201,7 @@ function createTally(): Tally {
       }
       files++;
       bytes += block.readDoubleLE(at + SIZE);
-      let all = true;
-      const take = (idOffset: number, _length: number, kind: ContentKind): void => {
-        if (kind !== "tree" && all) all = need(block, idOffset);
-      };
-      contentIds(block, take, at + ENTRY);
-      return all && addIds(block, entryEnd, end, need);
+      return needContent(block, at + ENTRY, need) && needIds(block, entryEnd, end, need);
     },
     counts: () => ({ files, directories, others, bytes }),
   };

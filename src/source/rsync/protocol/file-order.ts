@@ -199,16 +199,15 @@ export function* walkInOrder(
       continue;
     }
     yield step;
-    let isEntered = step.directory >= 0;
-    for (const directory of skipped.splice(0)) {
-      if (directory === step.directory) isEntered = false;
-      const depth = stack.findIndex((open) => open.directory === directory);
-      if (depth >= 0) {
-        stack.length = depth;
-        isEntered = false;
-      }
-    }
-    if (isEntered) stack.push(openFrame(list, order, step.directory));
+    if (step.directory >= 0) stack.push(openFrame(list, order, step.directory));
+    if (skipped.length > 0) leave(skipped.splice(0), stack);
+  }
+}
+
+function leave(directories: readonly number[], stack: Frame[]): void {
+  for (const directory of directories) {
+    const depth = stack.findIndex((open) => open.directory === directory);
+    if (depth >= 0) stack.length = depth;
   }
 }
 
