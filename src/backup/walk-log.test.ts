@@ -4,10 +4,9 @@ import path from "node:path";
 import { describe, it, type TestContext } from "node:test";
 import { temporaryFolder } from "../../test/support/temporary-folder.ts";
 import { encodeEntry } from "../format/tree.ts";
-import type { FileStat, FileType } from "../platform/file-stat.ts";
-import type { RawPath } from "../platform/raw-path.ts";
 import type { SourceEntry } from "../source/source.ts";
 import { openResumableLog } from "./resumable-log.ts";
+import { madeUpEntry } from "./testing/made-up-entry.ts";
 import { treeEntryOf } from "./tree-entry.ts";
 import { createWalkLog, openWalkLog } from "./walk-log.ts";
 import type { BlobNeeds, KnownEntries, WalkLogWriter } from "./walk-log.ts";
@@ -213,24 +212,8 @@ const textAt = (ids: Uint8Array, at: number): string =>
     .toString()
     .replaceAll("\0", "");
 
-function statOf(place: string): FileStat {
-  const type: FileType = ["", "a", "b", "c", "d"].includes(place) ? "directory" : "file";
-  const times = { mtimeSeconds: 1e9, mtimeNanoseconds: 5, ctimeSeconds: 1e9, ctimeNanoseconds: 6 };
-  const numbers = {
-    deviceMajor: 0,
-    deviceMinor: 0,
-    rdevMajor: 0,
-    rdevMinor: 0,
-    inodeFlags: 0,
-    inodeHigh: 0,
-    inodeLow: 9,
-  };
-  return { type, mode: 0o644, uid: 0, gid: 0, sizeBytes: 7, links: 1, allocatedBytes: 7, ...times, ...numbers };
-}
-
 function entry(place: string): SourceEntry {
-  const parts = place === "" ? [] : place.split("/");
-  return { path: place as RawPath, name: (parts.at(-1) ?? "") as RawPath, depth: parts.length, stat: statOf(place) };
+  return madeUpEntry(place, ["", "a", "b", "c", "d"].includes(place) ? "directory" : "file", 7);
 }
 
 function record(place: string, digest?: string): WalkRecord {

@@ -4,11 +4,11 @@ import { describe, it, type TestContext } from "node:test";
 import { newRepository } from "../../test/support/library-repository.ts";
 import { temporaryFolder } from "../../test/support/temporary-folder.ts";
 import { generateSigningKey } from "../crypto/signing.ts";
-import type { FileStat, FileType } from "../platform/file-stat.ts";
 import type { RawPath } from "../platform/raw-path.ts";
-import { FileUnreadableError, type Source, type SourceEntry } from "../source/source.ts";
+import { FileUnreadableError, type Source } from "../source/source.ts";
 import { memoryStorage } from "../storage/memory.ts";
 import { backupToRepository } from "./backup-to-repository.ts";
+import { madeUpEntry } from "./testing/made-up-entry.ts";
 
 interface MadeUpFile {
   readonly path: string;
@@ -78,8 +78,8 @@ function sourceOf(files: readonly MadeUpFile[], asked: string[]): Source {
   const digestOf = (folder: string): string =>
     JSON.stringify(files.filter(({ path }) => path.startsWith(folder)).map(({ path, sizeBytes }) => [path, sizeBytes]));
   const all = [
-    ...[...folders].map((path) => ({ ...entryOf(path, "directory", 0), digest: digestOf(path) })),
-    ...files.map(({ path, sizeBytes }) => entryOf(path, "file", sizeBytes)),
+    ...[...folders].map((path) => ({ ...madeUpEntry(path, "directory", 0), digest: digestOf(path) })),
+    ...files.map(({ path, sizeBytes }) => madeUpEntry(path, "file", sizeBytes)),
   ].toSorted((a, b) => (a.path < b.path ? -1 : 1));
   return {
     async *entries() {
@@ -99,30 +99,4 @@ function sourceOf(files: readonly MadeUpFile[], asked: string[]): Source {
     },
     close: () => Promise.resolve(),
   };
-}
-
-function entryOf(path: string, type: FileType, sizeBytes: number): SourceEntry {
-  const parts = path === "" ? [] : path.split("/");
-  const times = { mtimeSeconds: 1e9, mtimeNanoseconds: 5, ctimeSeconds: 1e9, ctimeNanoseconds: 6 };
-  const numbers = {
-    deviceMajor: 0,
-    deviceMinor: 0,
-    rdevMajor: 0,
-    rdevMinor: 0,
-    inodeFlags: 0,
-    inodeHigh: 0,
-    inodeLow: 0,
-  };
-  const stat: FileStat = {
-    type,
-    mode: 0o644,
-    uid: 0,
-    gid: 0,
-    sizeBytes,
-    links: 1,
-    allocatedBytes: 0,
-    ...times,
-    ...numbers,
-  };
-  return { path: path as RawPath, name: (parts.at(-1) ?? "") as RawPath, depth: parts.length, stat };
 }
