@@ -13,7 +13,7 @@ import { receiveFileList } from "../../src/source/rsync/protocol/file-list-decod
 import type { FileListForm } from "../../src/source/rsync/protocol/file-list-decoder.ts";
 import { FileListEncoder } from "../../src/source/rsync/protocol/file-list-encoder.ts";
 import { MODE } from "../../src/source/rsync/protocol/file-list.ts";
-import { orderFiles } from "../../src/source/rsync/protocol/file-order.ts";
+import { indexOfStep, orderFiles, walkInOrder } from "../../src/source/rsync/protocol/file-order.ts";
 import { compileFilterRules } from "../../src/source/rsync/protocol/filter-rules.ts";
 import { greetAsClient, greetAsServer } from "../../src/source/rsync/protocol/handshake.ts";
 import { IndexReader, IndexWriter, readItemHead, writeItemHead } from "../../src/source/rsync/protocol/items.ts";
@@ -202,7 +202,8 @@ export const RSYNC_FUZZ_TARGETS: readonly FuzzTarget[] = [
     memoryLimitBytes: 8 * MEBIBYTE,
     decode: async (bytes) => {
       const { list } = await receiveFileList(inputOf(bytes), form(protocol), 10_000);
-      orderFiles(list);
+      const order = orderFiles(list);
+      for (const step of walkInOrder(list, order, list.absoluteTop() ?? 0)) indexOfStep(order, step);
     },
   })),
   ...(await Promise.all(

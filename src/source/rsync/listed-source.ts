@@ -9,9 +9,9 @@ import { aclToXattr } from "./protocol/acl.ts";
 import type { Basis } from "./protocol/basis.ts";
 import { Column } from "./protocol/columns.ts";
 import type { ReceivedFileList } from "./protocol/file-list-decoder.ts";
-import { MODE } from "./protocol/file-list.ts";
+import { MODE, isRegular } from "./protocol/file-list.ts";
 import type { FileList, ListedFile } from "./protocol/file-list.ts";
-import { walkInOrder } from "./protocol/file-order.ts";
+import { indexOfStep, walkInOrder } from "./protocol/file-order.ts";
 import type { FileOrder, WalkStep } from "./protocol/file-order.ts";
 import type { ReceiverSession } from "./protocol/receiver.ts";
 import { isAbbreviated } from "./protocol/xattr.ts";
@@ -36,12 +36,8 @@ export interface ListedSourceParts {
 
 /** An entry that also knows what rsync calls it. */
 interface ListedEntry extends SourceEntry {
-  /** In the list; -1 for a folder that is only implied. */
-  readonly entry: number;
-  /** rsync's number. */
-  readonly index: number;
-  /** Its number among the directories; -1 for what is not one. */
-  readonly directory: number;
+  /** In the list; its entry is -1 for a folder that is only implied. */
+  readonly step: WalkStep;
 }
 
 const BATCH_ENTRIES = 256;
@@ -74,9 +70,10 @@ export function listedSource(parts: ListedSourceParts): ListedSource {
     });
   }
 
-  function entryOf({ depth, entry, index, directory }: WalkStep, path: RawPath, name: RawPath): ListedEntry {
+  function entryOf(step: WalkStep, path: RawPath, name: RawPath): ListedEntry {
+    const { depth, entry, directory } = step;
     const digest = directory < 0 ? undefined : parts.digests?.of(directory);
-    return { path, name, depth, stat: statOf(entry, directory), digest, entry, index, directory };
+    return { path, name, depth, stat: statOf(entry, directory), digest, step };
   }
 
   /** Directories that are not wanted and have not been left yet. */
@@ -85,7 +82,7 @@ export function listedSource(parts: ListedSourceParts): ListedSource {
   async function* entries(): AsyncGenerator<readonly SourceEntry[], void, undefined> {
     await fetchLongAttributes(received, order, session, top);
     const empty = "" as RawPath;
-    let batch: SourceEntry[] = [entryOf(topStep(list, order, top), empty, empty)];
+    let batch: SourceEntry[] = [entryOf(topStep(list, top), empty, empty)];
     const folders: RawPath[] = ["" as RawPath];
     let skippedDepth = Number.POSITIVE_INFINITY;
     for (const step of walkInOrder(list, order, top, skipped)) {
@@ -108,14 +105,16 @@ export function listedSource(parts: ListedSourceParts): ListedSource {
   }
 
   function details(entry: SourceEntry): EntryDetails {
-    const { entry: number, stat } = entry as ListedEntry;
+    const { step, stat } = entry as ListedEntry;
+    const number = step.entry;
     if (number < 0) return { xattrs: [], target: undefined };
     const target = stat.type === "symlink" ? (list.target(number).latin1Slice() as RawPath) : undefined;
     return { xattrs: attributesOf(received, session, number, entry.path, onProblem), target };
   }
 
   function content(entry: SourceEntry): FileContent {
-    const { entry: number, index, path, stat } = entry as ListedEntry;
+    const { step, path, stat } = entry as ListedEntry;
+    const number = step.entry;
     if (number < 0 || stat.type !== "file") throw new FileUnreadableError(`${path} is no file`);
     const attributeSet = list.xattrs.get(number) - 1;
     const mayLackAttributes = attributeSet >= 0 && received.xattrs.sets[attributeSet].some(isAbbreviated);
@@ -123,7 +122,7 @@ export function listedSource(parts: ListedSourceParts): ListedSource {
       return { kind: "stream", pieces: nothing, whole: () => new Uint8Array(0) };
     const openBasis = previous === undefined ? undefined : () => previous(path);
     const transfer = session.request({
-      index,
+      index: indexOfStep(order, step),
       entry: number,
       path,
       openBasis,
@@ -135,7 +134,7 @@ export function listedSource(parts: ListedSourceParts): ListedSource {
   }
 
   function listedSum(entry: SourceEntry): Uint8Array | undefined {
-    const { entry: number } = entry as ListedEntry;
+    const { entry: number } = (entry as ListedEntry).step;
     const place = number < 0 ? 0 : list.checksum.get(number);
     return place === 0 ? undefined : list.store.get(place);
   }
@@ -144,7 +143,7 @@ export function listedSource(parts: ListedSourceParts): ListedSource {
     user: (uid) => received.users.get(uid) ?? "",
     group: (gid) => received.groups.get(gid) ?? "",
   };
-  const skip = (entry: SourceEntry): void => void skipped.push((entry as ListedEntry).directory);
+  const skip = (entry: SourceEntry): void => void skipped.push((entry as ListedEntry).step.directory);
   return { entries, skip, details, content, listedSum, owners };
 }
 
@@ -213,9 +212,8 @@ function statFrom(file: ListedFile, { device, link, fingerprint }: StatExtras): 
   };
 }
 
-function topStep(list: FileList, order: FileOrder, top: number): WalkStep {
-  const [entry, index] = [list.entryOfDirectory(top), order.indexOfDirectory(top)];
-  return { entry, directory: top, parent: top, index, depth: 0 };
+function topStep(list: FileList, top: number): WalkStep {
+  return { entry: list.entryOfDirectory(top), directory: top, parent: top, at: -1, depth: 0 };
 }
 
 /** The directory that stands for `/`: where paths are absolute, it is a folder without a name in the top. */
@@ -231,15 +229,12 @@ interface HardLinkGroups {
 }
 
 function hardLinkGroups(list: FileList, order: FileOrder, top: number): HardLinkGroups {
+  if (list.linkGroup.isEmpty) return { of: () => undefined };
   const names = new Column("u32");
-  let hasAny = false;
   for (let entry = 0; entry < list.count; entry++) {
     const group = list.linkGroup.get(entry);
-    if (group === 0) continue;
-    names.set(group, names.get(group) + 1);
-    hasAny = true;
+    if (group !== 0) names.set(group, names.get(group) + 1);
   }
-  if (!hasAny) return { of: () => undefined };
   const high = new Column("u32");
   const low = new Column("u32");
   for (const step of walkInOrder(list, order, top)) {
@@ -275,18 +270,16 @@ async function fetchLongAttributes(
   top: number,
 ): Promise<void> {
   const { list, xattrs } = received;
-  if (xattrs.sets.length === 0) return;
   const longSets = xattrs.sets.filter((set) => set.some(isAbbreviated)).length;
+  if (longSets === 0) return;
   const asksForFiles = longSets <= MOST_SETS_FOR_FILES;
-  const ask = (entry: number, index: number): void => {
-    const set = list.xattrs.get(entry) - 1;
-    if (set >= 0 && xattrs.sets[set].some(isAbbreviated)) session.requestAttributes(index, set);
+  const ask = (step: WalkStep): void => {
+    const set = step.entry < 0 ? -1 : list.xattrs.get(step.entry) - 1;
+    if (set >= 0 && xattrs.sets[set].some(isAbbreviated)) session.requestAttributes(indexOfStep(order, step), set);
   };
-  const topNumber = list.entryOfDirectory(top);
-  if (topNumber >= 0) ask(topNumber, order.indexOfDirectory(top));
+  ask(topStep(list, top));
   for (const step of walkInOrder(list, order, top)) {
-    if (step.entry < 0) continue;
-    if (asksForFiles || (list.mode(step.entry) & MODE.typeMask) !== MODE.file) ask(step.entry, step.index);
+    if (asksForFiles || step.entry < 0 || !isRegular(list.mode(step.entry))) ask(step);
   }
   await session.answered();
 }

@@ -9,8 +9,10 @@ import type { Basis } from "./protocol/basis.ts";
 import { Channel } from "./protocol/channel.ts";
 import { openStrongSums } from "./protocol/checksums.ts";
 import { receiveFileList } from "./protocol/file-list-decoder.ts";
-import type { FileListForm, ReceivedFileList } from "./protocol/file-list-decoder.ts";
+import type { FileListForm } from "./protocol/file-list-decoder.ts";
+import type { FileList } from "./protocol/file-list.ts";
 import { orderFiles } from "./protocol/file-order.ts";
+import type { FileOrder } from "./protocol/file-order.ts";
 import { greetAsClient } from "./protocol/handshake.ts";
 import type { Agreement } from "./protocol/handshake.ts";
 import { ReceiverSession, ioErrorWords, isComplaint } from "./protocol/receiver.ts";
@@ -150,8 +152,8 @@ async function openSession(
       error: new Error(ioErrorWords(received.ioErrors | channel.ioErrors)),
     });
   }
-  refuseMixedTops(received);
   const order = orderFiles(received.list);
+  refuseMixedTops(received.list, order);
   const session = new ReceiverSession({ channel, agreement, sums, received, role: "client" });
   said.session = session;
   session.start();
@@ -252,11 +254,11 @@ function sendFilters(channel: Channel, filters: readonly string[]): void {
 }
 
 /** We ask for absolute paths, or for relative ones; a list that has both would name two things alike. */
-function refuseMixedTops({ list }: ReceivedFileList): void {
+function refuseMixedTops(list: FileList, order: FileOrder): void {
   if (list.absoluteTop() === undefined) return;
-  for (let entry = 0; entry < list.count; entry++) {
-    if (list.parentOf(entry) === 0) throw new RsyncProtocolError("the other side lists absolute and relative paths");
-  }
+  const { start, end } = order.group(0);
+  if (end - start === 1 && list.entryOfDirectory(0) < 0) return;
+  throw new RsyncProtocolError("the other side lists absolute and relative paths");
 }
 
 /** Of what is not there rsync complains; of what is to be left out it says nothing. */

@@ -32,6 +32,11 @@ export class Column implements SegmentOwner {
     };
   }
 
+  /** Whether nothing was ever stored. */
+  get isEmpty(): boolean {
+    return this.#segments.length === 0;
+  }
+
   /** 0 where nothing was stored. */
   get(index: number): number {
     const number = index >>> SEGMENT_BITS;

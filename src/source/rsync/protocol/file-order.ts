@@ -13,13 +13,15 @@ import { RsyncProtocolError } from "./rsync-error.ts";
 export interface FileOrder {
   /** For a directory: where its entries lie in `sorted`, those that are not directories first. */
   readonly group: (directory: number) => DirectoryGroup;
-  /** rsync's number of a directory's own entry. */
-  readonly indexOfDirectory: (directory: number) => number;
   /**
-   * Entries, directory after directory, each in rsync's order as soon as its group was asked for: only then are the files
-   * among them sorted. A directory that is only implied has its number, negated and less 1.
+   * Entries, directory after directory, each in rsync's order as soon as its group was asked for. A directory that is only
+   * implied has its number, negated and less 1.
    */
   readonly sorted: Int32Array;
+  /** rsync's number of a directory's own entry. */
+  readonly indexOfDirectory: (directory: number) => number;
+  /** rsync's number of an entry that is not a directory, by its place in `sorted` and the directory that it lies in. */
+  readonly indexAt: (at: number, directory: number) => number;
   /** How many numbers there are: that of the entries. */
   readonly count: number;
 }
@@ -29,32 +31,39 @@ export interface DirectoryGroup {
   /** Where directories begin. */
   readonly directories: number;
   readonly end: number;
-  /** rsync's number of the first entry that is not a directory; the others follow it. */
-  readonly firstIndex: number;
 }
 
+/**
+ * What nobody asks for is not done: an unchanged host's files need no numbers, and most of its folders are not looked
+ * into.
+ */
 export function orderFiles(list: FileList): FileOrder {
   const starts = groupStarts(list);
   const sorted = groupByDirectory(list, starts);
   const middles = new Uint32Array(list.directoryCount);
-  for (let directory = 0; directory < list.directoryCount; directory++) {
-    middles[directory] = sortDirectories(list, sorted, starts[directory], starts[directory + 1]);
-  }
+  const isParted = new Uint8Array(list.directoryCount);
   const isSorted = new Uint8Array(list.directoryCount);
-  const { firstIndexes, ownIndexes } = numberEntries(list, sorted, starts, middles);
+  let numbers: EntryNumbers | undefined;
+
+  function middleOf(directory: number): number {
+    if (isParted[directory] === 0) {
+      middles[directory] = sortDirectories(list, sorted, starts[directory], starts[directory + 1]);
+      isParted[directory] = 1;
+    }
+    return middles[directory];
+  }
+
+  const numbered = (): EntryNumbers => (numbers ??= numberEntries(list, sorted, starts, middleOf));
   return {
     sorted,
     count: list.count,
-    indexOfDirectory: (directory) => ownIndexes[directory],
+    indexOfDirectory: (directory) => numbered().ofDirectories[directory],
+    indexAt: (at, directory) => numbered().ofFirst[directory] + at - starts[directory],
     group(directory) {
-      if (isSorted[directory] === 0) sortOthers(list, sorted, starts[directory], middles[directory]);
+      const directories = middleOf(directory);
+      if (isSorted[directory] === 0) sortOthers(list, sorted, starts[directory], directories);
       isSorted[directory] = 1;
-      return {
-        start: starts[directory],
-        directories: middles[directory],
-        end: starts[directory + 1],
-        firstIndex: firstIndexes[directory],
-      };
+      return { start: starts[directory], directories, end: starts[directory + 1] };
     },
   };
 }
@@ -121,23 +130,32 @@ function sortOthers(list: FileList, sorted: Int32Array, start: number, end: numb
   others.sort((a, b) => list.store.compare(list.namePlace(a), list.namePlace(b), -1) || a - b);
 }
 
+/** rsync's numbers, by directory: of its own entry, and of the first in it that is not a directory. */
+interface EntryNumbers {
+  readonly ofDirectories: Uint32Array;
+  readonly ofFirst: Uint32Array;
+}
+
 function numberEntries(
   list: FileList,
   sorted: Int32Array,
   starts: Uint32Array,
-  middles: Uint32Array,
-): { readonly firstIndexes: Uint32Array; readonly ownIndexes: Uint32Array } {
-  const firstIndexes = new Uint32Array(list.directoryCount);
-  const ownIndexes = new Uint32Array(list.directoryCount);
+  middleOf: (directory: number) => number,
+): EntryNumbers {
+  const ofFirst = new Uint32Array(list.directoryCount);
+  const ofDirectories = new Uint32Array(list.directoryCount);
   const selves = countSelves(list);
   let index = 0;
+  const stack: { at: number; readonly end: number }[] = [];
   const enter = (directory: number): void => {
-    if ((selves.get(directory) ?? 0) > 0) ownIndexes[directory] = index;
-    index += selves.get(directory) ?? 0;
-    firstIndexes[directory] = index;
-    index += middles[directory] - starts[directory];
+    const own = selves.get(directory) ?? 0;
+    if (own > 0) ofDirectories[directory] = index;
+    index += own;
+    ofFirst[directory] = index;
+    const middle = middleOf(directory);
+    index += middle - starts[directory];
+    stack.push({ at: middle, end: starts[directory + 1] });
   };
-  const stack = [{ at: middles[0], end: starts[1] }];
   enter(0);
   while (stack.length > 0) {
     const frame = stack[stack.length - 1];
@@ -146,16 +164,15 @@ function numberEntries(
       continue;
     }
     const directory = memberDirectory(list, sorted[frame.at]);
-    if (sorted[frame.at] >= 0) ownIndexes[directory] = index;
+    if (sorted[frame.at] >= 0) ofDirectories[directory] = index;
     // Duplicates stand side by side, each with a number of its own, before what is in the directory.
     while (frame.at < frame.end && memberDirectory(list, sorted[frame.at]) === directory) {
       if (sorted[frame.at] >= 0) index++;
       frame.at++;
     }
     enter(directory);
-    stack.push({ at: middles[directory], end: starts[directory + 1] });
   }
-  return { firstIndexes, ownIndexes };
+  return { ofDirectories, ofFirst };
 }
 
 /** How often a top's own entry was listed. There are at most two tops: that of relative and that of absolute paths. */
@@ -173,8 +190,8 @@ export interface WalkStep {
   /** The directory's number, or -1 for what is not one. */
   readonly directory: number;
   readonly parent: number;
-  /** rsync's number of the entry. */
-  readonly index: number;
+  /** Of what is not a directory: its place in the order's `sorted`; else -1. */
+  readonly at: number;
   /** Number of parts in its path below where the walk began. */
   readonly depth: number;
 }
@@ -238,9 +255,9 @@ function nextStep(list: FileList, order: FileOrder, frame: Frame, depth: number)
         ? -1
         : list.store.compare(list.namePlace(file), memberName(list, member), -1);
   if (file !== undefined && compared < 0) {
-    const index = group.firstIndex + frame.file - group.start;
+    const at = frame.file;
     skipSameName(list, order, frame, file);
-    return { entry: file, directory: -1, parent: frame.directory, index, depth };
+    return { entry: file, directory: -1, parent: frame.directory, at, depth };
   }
   if (member === undefined) return undefined;
   if (file !== undefined && compared === 0) {
@@ -254,8 +271,12 @@ function nextStep(list: FileList, order: FileOrder, frame: Frame, depth: number)
   ) {
     frame.directoryAt++;
   }
-  const index = order.indexOfDirectory(directory);
-  return { entry: list.entryOfDirectory(directory), directory, parent: frame.directory, index, depth };
+  return { entry: list.entryOfDirectory(directory), directory, parent: frame.directory, at: -1, depth };
+}
+
+/** rsync's number of the entry at a step. */
+export function indexOfStep(order: FileOrder, { directory, at, parent }: WalkStep): number {
+  return directory < 0 ? order.indexAt(at, parent) : order.indexOfDirectory(directory);
 }
 
 function skipSameName(list: FileList, order: FileOrder, frame: Frame, file: number): void {
@@ -278,8 +299,8 @@ function belowNoDirectory(list: FileList, file: number): RsyncProtocolError {
 export function indexEntries(list: FileList, order: FileOrder): Int32Array {
   const entries = new Int32Array(order.count);
   for (let directory = 0; directory < list.directoryCount; directory++) {
-    const { start, directories, firstIndex } = order.group(directory);
-    for (let at = start; at < directories; at++) entries[firstIndex + at - start] = order.sorted[at];
+    const { start, directories } = order.group(directory);
+    for (let at = start; at < directories; at++) entries[order.indexAt(at, directory)] = order.sorted[at];
   }
   // What several entries say of one directory is the same: the numbers of the others lead to the first.
   for (let directory = 0; directory < list.directoryCount; directory++) {
