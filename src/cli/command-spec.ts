@@ -1,6 +1,6 @@
 /**
- * What the command line knows of a command before it runs: its name, arguments, options and help. Light on purpose: all
- * specs are read at each start, whereas the code of a command is loaded only when it runs.
+ * What the command line knows of a command before it runs: its name, arguments, options and help. Light on purpose:
+ * help and completion load all of them, whereas the code of a command is loaded only when it runs.
  */
 import type { Context } from "./context.ts";
 

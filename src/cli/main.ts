@@ -2,14 +2,15 @@
 import { errnoOf, InterruptedError, messageOf } from "../errors.ts";
 import { leaveAtEnd } from "../platform/leave.ts";
 import { workersLoaded } from "../platform/worker-threads.ts";
-import { commandEntries, commandGroups } from "./commands/table.ts";
+import { commandTable, commandGroups } from "./commands/table.ts";
 import { closeAll } from "./at-end.ts";
 import { createLiveLines } from "./output/live-lines.ts";
 import { createOutput, type Output } from "./output/output.ts";
 import { listenForInterrupts } from "./interrupt.ts";
 import { programVersion } from "./program-version.ts";
-import { parseArguments, type ParsedCommand } from "./program.ts";
+import type { ParsedCommand } from "./program.ts";
 import { reportError } from "./report-error.ts";
+import { understand } from "./understand.ts";
 
 /** As of a program that dies because its reader went away. */
 const READER_GONE = 141;
@@ -21,8 +22,8 @@ leaveAtEnd();
 async function main(argv: readonly string[]): Promise<number> {
   let parsed: ParsedCommand | number;
   try {
-    parsed = parseArguments(argv, {
-      commands: commandEntries,
+    parsed = await understand(argv, {
+      commands: commandTable,
       groups: commandGroups,
       version: programVersion(),
       environment: process.env,

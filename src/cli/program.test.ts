@@ -2,7 +2,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { UsageError } from "../errors.ts";
 import { flag, list, optionName, value, valueOr, type CommandSpec } from "./command-spec.ts";
-import { commandEntries, commandGroups } from "./commands/table.ts";
+import { commandTable, commandGroups } from "./commands/table.ts";
+import { loadEntries } from "./listed-command.ts";
 import { globalOptions } from "./global-options.ts";
 import { wholeNumber } from "./option-values.ts";
 import { parseArguments, type ParsedCommand } from "./program.ts";
@@ -116,7 +117,16 @@ for (const argv of [[], ["key"]]) {
   });
 }
 
-for (const { spec: real } of commandEntries) {
+const entries = await loadEntries(commandTable);
+
+test("the table knows each command by its name", () => {
+  assert.deepEqual(
+    commandTable.map(({ name }) => name),
+    entries.map(({ spec: { name } }) => name),
+  );
+});
+
+for (const { spec: real } of entries) {
   test(`${real.name}: each option arrives under the name of its long flag, and none is one of all commands`, () => {
     const global = Object.values(globalOptions).flatMap(({ flags }) => flagsOf(flags));
     for (const [name, { flags }] of Object.entries(real.options)) {
@@ -126,7 +136,7 @@ for (const { spec: real } of commandEntries) {
     const own = Object.values(real.options).flatMap(({ flags }) => flagsOf(flags));
     assert.equal(new Set(own).size, own.length);
     assert.ok(real.examples.length > 0);
-    const parents = [...commandGroups, ...commandEntries.map((entry) => entry.spec)];
+    const parents = [...commandGroups, ...entries.map((entry) => entry.spec)];
     assert.ok(real.name.split(" ").length === 1 || parents.some(({ name }) => real.name.startsWith(`${name} `)));
   });
 }

@@ -45,24 +45,6 @@ export interface ProgramOptions {
  * nothing else to do. Throws `UsageError`.
  */
 export function parseArguments(argv: readonly string[], options: ProgramOptions): ParsedCommand | number {
-  const named = namedIn(argv, options);
-  try {
-    if (named.length > 0) return parseWith(argv, { ...options, commands: named });
-  } catch (error) {
-    // With all commands at hand, more can be said of what is wrong.
-    if (!(error instanceof UsageError)) throw error;
-  }
-  return parseWith(argv, options);
-}
-
-/** Those commands that can be meant, so that not all of some sixty must be made ready. None where help is asked for. */
-function namedIn(argv: readonly string[], { commands }: ProgramOptions): readonly CommandEntry[] {
-  const words = new Set(argv);
-  if (["help", "--help", "-h"].some((word) => words.has(word))) return [];
-  return commands.filter(({ spec }) => words.has(spec.name.split(" ", 1)[0]));
-}
-
-function parseWith(argv: readonly string[], options: ProgramOptions): ParsedCommand | number {
   let parsed: ParsedCommand | number = 0;
   const program = buildProgram(options, (entry, args, command) => {
     const settings = readOptions(globalOptions, program, options.environment) as OptionValues<typeof globalOptions>;

@@ -4,8 +4,9 @@ import { bashCompletion } from "../completion/bash.ts";
 import { describeForCompletion } from "../completion/completable.ts";
 import { fishCompletion } from "../completion/fish.ts";
 import { zshCompletion } from "../completion/zsh.ts";
+import { loadEntries } from "../listed-command.ts";
 import type { completionSpec } from "./completion.spec.ts";
-import { commandEntries, commandGroups } from "./table.ts";
+import { commandTable, commandGroups } from "./table.ts";
 
 const GENERATORS = new Map([
   ["bash", bashCompletion],
@@ -18,7 +19,7 @@ export async function run({ context, args }: Invocation<typeof completionSpec.op
   if (generate === undefined) {
     throw new UsageError(`"${args[0]}" is not a shell that completion is known for`, { hint: "use bash, zsh or fish" });
   }
-  const specs = commandEntries.map(({ spec }) => spec);
+  const specs = (await loadEntries(commandTable)).map(({ spec }) => spec);
   context.output.line(generate(describeForCompletion(specs, commandGroups)));
   return 0;
 }

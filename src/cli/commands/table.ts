@@ -1,27 +1,28 @@
 /** Every command that there is. */
-import { command } from "../command-entry.ts";
-import type { CommandEntry, CommandGroup } from "../program.ts";
-import { backupSpec } from "./backup.spec.ts";
-import { completionSpec } from "./completion.spec.ts";
-import { initSpec } from "./init.spec.ts";
-import { diffSpec } from "./diff.spec.ts";
-import { dumpSpec } from "./dump.spec.ts";
-import { findSpec } from "./find.spec.ts";
-import { lsSpec } from "./ls.spec.ts";
-import { snapshotsSpec } from "./snapshots.spec.ts";
-import { forgetSpec } from "./forget.spec.ts";
-import { keyAddSpec, keyListSpec, keyPasswdSpec, keyRemoveSpec } from "./key.spec.ts";
-import { pruneSpec } from "./prune.spec.ts";
-import { statsSpec } from "./stats.spec.ts";
-import { checkSpec } from "./check.spec.ts";
-import { copySpec } from "./copy.spec.ts";
-import { repairIndexSpec, repairPacksSpec, repairSnapshotsSpec } from "./repair.spec.ts";
-import { restoreSpec } from "./restore.spec.ts";
-import { catSpec } from "./cat.spec.ts";
-import { retentionSimulateSpec } from "./retention-simulate.spec.ts";
-import { unlockSpec } from "./unlock.spec.ts";
-import { versionSpec } from "./version.spec.ts";
-import { fleetCommandEntries, fleetCommandGroups } from "./fleet-table.ts";
+import { command, type ListedCommand } from "../listed-command.ts";
+import type { CommandGroup } from "../program.ts";
+import { fleetCommands, fleetCommandGroups } from "./fleet-table.ts";
+
+const backupSpecs = () => import("./backup.spec.ts");
+const catSpecs = () => import("./cat.spec.ts");
+const checkSpecs = () => import("./check.spec.ts");
+const completionSpecs = () => import("./completion.spec.ts");
+const copySpecs = () => import("./copy.spec.ts");
+const diffSpecs = () => import("./diff.spec.ts");
+const dumpSpecs = () => import("./dump.spec.ts");
+const findSpecs = () => import("./find.spec.ts");
+const forgetSpecs = () => import("./forget.spec.ts");
+const initSpecs = () => import("./init.spec.ts");
+const keySpecs = () => import("./key.spec.ts");
+const lsSpecs = () => import("./ls.spec.ts");
+const pruneSpecs = () => import("./prune.spec.ts");
+const repairSpecs = () => import("./repair.spec.ts");
+const restoreSpecs = () => import("./restore.spec.ts");
+const retentionSimulateSpecs = () => import("./retention-simulate.spec.ts");
+const snapshotsSpecs = () => import("./snapshots.spec.ts");
+const statsSpecs = () => import("./stats.spec.ts");
+const unlockSpecs = () => import("./unlock.spec.ts");
+const versionSpecs = () => import("./version.spec.ts");
 
 export const commandGroups: readonly CommandGroup[] = [
   { name: "key", summary: "manage the keys that open the repository" },
@@ -30,31 +31,36 @@ export const commandGroups: readonly CommandGroup[] = [
   ...fleetCommandGroups,
 ];
 
-export const commandEntries: readonly CommandEntry[] = [
-  command(initSpec, () => import("./init.ts")),
-  command(backupSpec, () => import("./backup.ts")),
-  command(snapshotsSpec, () => import("./snapshots.ts")),
-  command(lsSpec, () => import("./ls.ts")),
-  command(findSpec, () => import("./find.ts")),
-  command(diffSpec, () => import("./diff.ts")),
-  command(statsSpec, () => import("./stats.ts")),
-  command(dumpSpec, () => import("./dump.ts")),
-  command(restoreSpec, () => import("./restore.ts")),
-  command(checkSpec, () => import("./check.ts")),
-  command(forgetSpec, () => import("./forget.ts")),
-  command(pruneSpec, () => import("./prune.ts")),
-  command(retentionSimulateSpec, () => import("./retention-simulate.ts")),
-  command(copySpec, () => import("./copy.ts")),
-  command(repairIndexSpec, () => import("./repair-index.ts")),
-  command(repairPacksSpec, () => import("./repair-packs.ts")),
-  command(repairSnapshotsSpec, () => import("./repair-snapshots.ts")),
-  command(keyListSpec, () => import("./key-list.ts")),
-  command(keyAddSpec, () => import("./key-add.ts")),
-  command(keyRemoveSpec, () => import("./key-remove.ts")),
-  command(keyPasswdSpec, () => import("./key-passwd.ts")),
-  command(unlockSpec, () => import("./unlock.ts")),
-  command(catSpec, () => import("./cat.ts")),
-  ...fleetCommandEntries,
-  command(completionSpec, () => import("./completion.ts")),
-  command(versionSpec, () => import("./version.ts")),
+export const commandTable: readonly ListedCommand[] = [
+  command("init", initSpecs, "initSpec", () => import("./init.ts")),
+  command("backup", backupSpecs, "backupSpec", () => import("./backup.ts")),
+  command("snapshots", snapshotsSpecs, "snapshotsSpec", () => import("./snapshots.ts")),
+  command("ls", lsSpecs, "lsSpec", () => import("./ls.ts")),
+  command("find", findSpecs, "findSpec", () => import("./find.ts")),
+  command("diff", diffSpecs, "diffSpec", () => import("./diff.ts")),
+  command("stats", statsSpecs, "statsSpec", () => import("./stats.ts")),
+  command("dump", dumpSpecs, "dumpSpec", () => import("./dump.ts")),
+  command("restore", restoreSpecs, "restoreSpec", () => import("./restore.ts")),
+  command("check", checkSpecs, "checkSpec", () => import("./check.ts")),
+  command("forget", forgetSpecs, "forgetSpec", () => import("./forget.ts")),
+  command("prune", pruneSpecs, "pruneSpec", () => import("./prune.ts")),
+  command(
+    "retention simulate",
+    retentionSimulateSpecs,
+    "retentionSimulateSpec",
+    () => import("./retention-simulate.ts"),
+  ),
+  command("copy", copySpecs, "copySpec", () => import("./copy.ts")),
+  command("repair index", repairSpecs, "repairIndexSpec", () => import("./repair-index.ts")),
+  command("repair packs", repairSpecs, "repairPacksSpec", () => import("./repair-packs.ts")),
+  command("repair snapshots", repairSpecs, "repairSnapshotsSpec", () => import("./repair-snapshots.ts")),
+  command("key list", keySpecs, "keyListSpec", () => import("./key-list.ts")),
+  command("key add", keySpecs, "keyAddSpec", () => import("./key-add.ts")),
+  command("key remove", keySpecs, "keyRemoveSpec", () => import("./key-remove.ts")),
+  command("key passwd", keySpecs, "keyPasswdSpec", () => import("./key-passwd.ts")),
+  command("unlock", unlockSpecs, "unlockSpec", () => import("./unlock.ts")),
+  command("cat", catSpecs, "catSpec", () => import("./cat.ts")),
+  ...fleetCommands,
+  command("completion", completionSpecs, "completionSpec", () => import("./completion.ts")),
+  command("version", versionSpecs, "versionSpec", () => import("./version.ts")),
 ];

@@ -256,8 +256,8 @@ function sendFilters(channel: Channel, filters: readonly string[]): void {
 /** We ask for absolute paths, or for relative ones; a list that has both would name two things alike. */
 function refuseMixedTops(list: FileList, order: FileOrder): void {
   if (list.absoluteTop() === undefined) return;
-  const { start, end } = order.group(0);
-  if (end - start === 1 && list.entryOfDirectory(0) < 0) return;
+  const group = order.group(0);
+  if (group.end - group.start === 1 && list.entryOfDirectory(0) < 0) return;
   throw new RsyncProtocolError("the other side lists absolute and relative paths");
 }
 
