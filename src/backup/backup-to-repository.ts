@@ -21,6 +21,7 @@ import { openLocalDestination } from "./local-destination.ts";
 import { writeLogFromSnapshot } from "./known-from-snapshot.ts";
 import { openResumableLog } from "./resumable-log.ts";
 import {
+  ALL_IGNORED,
   createWalkLog,
   givenUpOnFailure,
   openWalkLog,
@@ -131,13 +132,14 @@ async function rememberParent(
 
 function openLogs(
   logPath: string | undefined,
-  { force, ignored, dryRun, resumes, onWarning }: RepositoryBackupOptions,
+  { source, force, dryRun, resumes, onWarning, ...options }: RepositoryBackupOptions,
 ): { readonly known: KnownEntries | undefined; readonly log: WalkLogWriter | undefined } {
   if (logPath === undefined) return { known: undefined, log: undefined };
   const onFailure = (error: unknown): void =>
     onWarning?.(`the next run will read everything again: ${logPath} cannot be written (${messageOf(error)})`);
+  const ignored = source.tellsNoCtime === true ? ALL_IGNORED : options.ignored;
   if (resumes === true && dryRun !== true && force !== true) {
-    const { known, log } = openResumableLog(logPath);
+    const { known, log } = openResumableLog(logPath, ignored);
     return { known, log: givenUpOnFailure(log, onFailure) };
   }
   const known = force === true ? undefined : openWalkLog(logPath, ignored);

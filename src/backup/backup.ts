@@ -125,7 +125,7 @@ const RACY_MS = 2000;
 interface QueuedEntry {
   readonly entry: SourceEntry;
   readonly change: EntryChange;
-  /** How it stood in its tree in the last run, if it looks as if it had changed. */
+  /** How it stood in its tree in the last run, if it looks as if it, or what belongs to it, had changed. */
   readonly previous: Buffer | undefined;
   /** What the last run knows, where all of it or the content is still the same. */
   readonly known: KnownEntry | undefined;
@@ -224,12 +224,14 @@ export async function backup(options: BackupOptions): Promise<BackupResult> {
   function enqueue(entry: SourceEntry, listedMs: number): boolean {
     const match = known?.match(entry);
     const link = links.groupOf(entry.stat);
-    const usable =
-      match !== undefined && match.same !== "nothing" && (entry.stat.type === "file" || match.same === "all");
-    if (usable && hasContent(match)) {
-      const unmodified = { change: "unmodified", previous: undefined, known: match, read: undefined } as const;
+    if (match !== undefined && needsNoReading(entry, match) && hasContent(match)) {
       const whole = takeWhole(entry, match);
-      queue.push({ entry, ...unmodified, isReadHere: true, link, whole, listedMs });
+      const isSame = match.same === "all";
+      const compared = {
+        change: isSame ? "unmodified" : "changed",
+        previous: isSame ? undefined : match.encoded,
+      } as const;
+      queue.push({ entry, ...compared, known: match, read: undefined, isReadHere: true, link, whole, listedMs });
       return whole !== undefined;
     }
     const shared = link?.read;
@@ -552,6 +554,10 @@ export async function backup(options: BackupOptions): Promise<BackupResult> {
     known?.close();
     await pool.close();
   }
+}
+
+function needsNoReading({ stat, detailsComeWithContent }: SourceEntry, { same }: KnownEntry): boolean {
+  return same === "all" || (same === "content" && stat.type === "file" && detailsComeWithContent !== true);
 }
 
 /** With all below a tree blob's limit, whatever stands beside it in the leaf. */

@@ -1,5 +1,11 @@
 import { renameSync, rmSync, statSync } from "node:fs";
-import { createWalkLog, openWalkLog, type KnownEntries, type WalkLogWriter } from "./walk-log.ts";
+import {
+  createWalkLog,
+  openWalkLog,
+  type IgnoredDifferences,
+  type KnownEntries,
+  type WalkLogWriter,
+} from "./walk-log.ts";
 
 /**
  * A walk log for sources whose content costs a transfer: where a run does not come to its end, what it saw is kept beside
@@ -11,10 +17,10 @@ export interface ResumableLog {
   readonly log: WalkLogWriter;
 }
 
-export function openResumableLog(path: string): ResumableLog {
+export function openResumableLog(path: string, ignored?: IgnoredDifferences): ResumableLog {
   const partialPath = `${path}.partial`;
-  const partial = openWalkLog(partialPath);
-  const whole = openWalkLog(path);
+  const partial = openWalkLog(partialPath, ignored);
+  const whole = openWalkLog(path, ignored);
   const interruptedPath = `${path}.interrupted`;
   // With two logs, a place in one of them says nothing.
   const single = partial === undefined || whole === undefined ? (partial ?? whole) : undefined;

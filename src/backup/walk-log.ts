@@ -3,7 +3,7 @@ import { dirname } from "node:path";
 import { sha256Hex } from "../crypto/keyed-hash.ts";
 import { entryName } from "../format/tree.ts";
 import type { FileStat } from "../platform/file-stat.ts";
-import type { SourceEntry } from "../source/source.ts";
+import { ALWAYS_READ_SECONDS, type SourceEntry } from "../source/source.ts";
 import { createFolderScan, type FolderContent, type FrameOf, type Need, readFolder } from "./known-folders.ts";
 import {
   createLogFile,
@@ -96,6 +96,7 @@ export interface IgnoredDifferences {
 }
 
 const NOTHING_IGNORED: IgnoredDifferences = { ctime: false, inode: false };
+export const ALL_IGNORED: IgnoredDifferences = { ctime: true, inode: true };
 
 /** Reads a log; undefined where there is none, or none that can be used. */
 export function openWalkLog(path: string, ignored = NOTHING_IGNORED): WalkLog | undefined {
@@ -209,6 +210,7 @@ function compare(block: Buffer, at: number, stat: FileStat, ignored: IgnoredDiff
   const sameInode =
     block.readUInt32LE(at + INODE_LOW) === stat.inodeLow && block.readUInt32LE(at + INODE_HIGH) === stat.inodeHigh;
   if (sameCtime && sameInode) return "all";
+  if (stat.ctimeSeconds === ALWAYS_READ_SECONDS) return "nothing";
   // With another ctime the content may have been changed and the modification time been set back.
   return (sameCtime || ignored.ctime) && (sameInode || ignored.inode) ? "content" : "nothing";
 }

@@ -32,6 +32,12 @@ export interface Source {
   /** Where the content of a file comes from. Only called for entries of type "file". */
   content(entry: SourceEntry): FileContent;
 
+  /**
+   * It tells neither ctime nor inode, and gives made up ones in which other attributes show: a file's content is the same as
+   * long as its size and modification time are, and the ctime is not `ALWAYS_READ_SECONDS`.
+   */
+  readonly tellsNoCtime?: boolean;
+
   /** Names of owners where the files come from; without it, those of this machine are taken. "" where there is none. */
   readonly owners?: OwnerNames;
 
@@ -63,7 +69,12 @@ export interface SourceEntry {
    * same, as far as `stat` and `details` would tell. Some bytes, as latin1.
    */
   readonly digest?: string | undefined;
+  /** Of a file: `details` are only there once its content was read. */
+  readonly detailsComeWithContent?: boolean;
 }
+
+/** The ctime, in seconds, of what is to be read whatever is known of it: one that no clock shows. */
+export const ALWAYS_READ_SECONDS = 2 ** 40;
 
 export interface EntryDetails {
   readonly xattrs: readonly ExtendedAttribute[];

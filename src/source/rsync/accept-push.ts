@@ -179,6 +179,7 @@ async function save(
       await session.finish();
     } else {
       await receiver.save({
+        tellsNoCtime: listed.tellsNoCtime,
         entries: marked(wanted, isChanged),
         skip: (entry) => listed.skip(asListed(entry)),
         finish: async () => void (await session.finish()),

@@ -21,6 +21,7 @@ export function deferredSource(opening: Promise<RemoteSource>, unwanted: AbortCo
     async *entries() {
       yield* (await opening).entries();
     },
+    tellsNoCtime: true,
     skip: (directory) => ready().skip?.(directory),
     details: (entry) => ready().details(entry),
     content: (entry) => ready().content(entry),

@@ -1,3 +1,4 @@
+import { ALWAYS_READ_SECONDS } from "../source.ts";
 import { Column } from "./protocol/columns.ts";
 import type { PartOfFileList } from "./protocol/file-list-decoder.ts";
 import { MODE, isDirectory } from "./protocol/file-list.ts";
@@ -37,8 +38,8 @@ export function fingerprinter(
 }
 
 const NOTHING: Fingerprint = { seconds: 0, nanoseconds: 0 };
-/** Far in the future: such a time is never trusted, so the file is looked at again next time. */
-export const NEVER_THE_SAME: Fingerprint = { seconds: 2 ** 40, nanoseconds: 0 };
+/** Such a time is never trusted, so the file is looked at again next time. */
+export const NEVER_THE_SAME: Fingerprint = { seconds: ALWAYS_READ_SECONDS, nanoseconds: 0 };
 const RACY_SECONDS_BEFORE = 10;
 /** The host's clock may go before ours. */
 const RACY_SECONDS_AFTER = 3600;

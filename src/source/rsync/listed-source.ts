@@ -45,6 +45,7 @@ const BATCH_ENTRIES = 256;
 const SMALLEST_SPARSE_BYTES = 1024 * 1024;
 
 export interface ListedSource {
+  readonly tellsNoCtime: true;
   entries(): AsyncIterable<readonly SourceEntry[]>;
   skip(directory: SourceEntry): void;
   details(entry: SourceEntry): EntryDetails;
@@ -60,6 +61,8 @@ export function listedSource(parts: ListedSourceParts): ListedSource {
   const top = topOf(list);
   const links = hardLinkGroups(list, order, top);
   const fingerprint = fingerprinter(received, parts.listedMs);
+  const longSets = received.xattrs.sets.filter((set) => set.some(isAbbreviated)).length;
+  const asksForFiles = longSets <= MOST_SETS_FOR_FILES;
 
   function statOf(entry: number, directory: number): FileStat {
     const file = entry < 0 ? IMPLIED_DIRECTORY : list.file(entry);
@@ -73,14 +76,15 @@ export function listedSource(parts: ListedSourceParts): ListedSource {
   function entryOf(step: WalkStep, path: RawPath, name: RawPath): ListedEntry {
     const { depth, entry, directory } = step;
     const digest = directory < 0 ? undefined : parts.digests?.of(directory);
-    return { path, name, depth, stat: statOf(entry, directory), digest, step };
+    const detailsComeWithContent = !asksForFiles && directory < 0 && hasLongAttributes(received, entry);
+    return { path, name, depth, stat: statOf(entry, directory), digest, detailsComeWithContent, step };
   }
 
   /** Directories that are not wanted and have not been left yet. */
   const skipped: number[] = [];
 
   async function* entries(): AsyncGenerator<readonly SourceEntry[], void, undefined> {
-    await fetchLongAttributes(received, order, session, top);
+    if (longSets > 0) await fetchLongAttributes(received, order, session, top, asksForFiles);
     const empty = "" as RawPath;
     let batch: SourceEntry[] = [entryOf(topStep(list, top), empty, empty)];
     const folders: RawPath[] = ["" as RawPath];
@@ -116,9 +120,7 @@ export function listedSource(parts: ListedSourceParts): ListedSource {
     const { step, path, stat } = entry as ListedEntry;
     const number = step.entry;
     if (number < 0 || stat.type !== "file") throw new FileUnreadableError(`${path} is no file`);
-    const attributeSet = list.xattrs.get(number) - 1;
-    const mayLackAttributes = attributeSet >= 0 && received.xattrs.sets[attributeSet].some(isAbbreviated);
-    if (stat.sizeBytes === 0 && !mayLackAttributes)
+    if (stat.sizeBytes === 0 && !hasLongAttributes(received, number))
       return { kind: "stream", pieces: nothing, whole: () => new Uint8Array(0) };
     const openBasis = previous === undefined ? undefined : () => previous(path);
     const transfer = session.request({
@@ -144,7 +146,7 @@ export function listedSource(parts: ListedSourceParts): ListedSource {
     group: (gid) => received.groups.get(gid) ?? "",
   };
   const skip = (entry: SourceEntry): void => void skipped.push((entry as ListedEntry).step.directory);
-  return { entries, skip, details, content, listedSum, owners };
+  return { tellsNoCtime: true, entries, skip, details, content, listedSum, owners };
 }
 
 async function* nothing(): AsyncGenerator<Uint8Array, void, undefined> {
@@ -268,20 +270,23 @@ async function fetchLongAttributes(
   order: FileOrder,
   session: ReceiverSession,
   top: number,
+  asksForFiles: boolean,
 ): Promise<void> {
-  const { list, xattrs } = received;
-  const longSets = xattrs.sets.filter((set) => set.some(isAbbreviated)).length;
-  if (longSets === 0) return;
-  const asksForFiles = longSets <= MOST_SETS_FOR_FILES;
+  const { list } = received;
   const ask = (step: WalkStep): void => {
-    const set = step.entry < 0 ? -1 : list.xattrs.get(step.entry) - 1;
-    if (set >= 0 && xattrs.sets[set].some(isAbbreviated)) session.requestAttributes(indexOfStep(order, step), set);
+    if (step.entry < 0 || !hasLongAttributes(received, step.entry)) return;
+    session.requestAttributes(indexOfStep(order, step), list.xattrs.get(step.entry) - 1);
   };
   ask(topStep(list, top));
   for (const step of walkInOrder(list, order, top)) {
     if (asksForFiles || step.entry < 0 || !isRegular(list.mode(step.entry))) ask(step);
   }
   await session.answered();
+}
+
+function hasLongAttributes({ list, xattrs }: ReceivedFileList, entry: number): boolean {
+  const set = list.xattrs.get(entry) - 1;
+  return set >= 0 && xattrs.sets[set].some(isAbbreviated);
 }
 
 function attributesOf(

@@ -1,5 +1,16 @@
 import assert from "node:assert/strict";
-import { appendFileSync, mkdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  appendFileSync,
+  chmodSync,
+  chownSync,
+  linkSync,
+  mkdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import path from "node:path";
 import { test } from "node:test";
 import { BEYOND_RSYNC, buildAwkwardTree, scrambledBytes } from "../../support/awkward-tree.ts";
@@ -88,6 +99,37 @@ test("what has changed there is found, and what is gone is gone", { skip }, asyn
   const target = path.join(temporaryFolder(t), "restored");
   await holdfast.ok(["restore", `latest:${original}`, "--target", target]);
   await assertSameForRsync(original, target);
+});
+
+test("of a file whose attributes alone have changed, the content is not asked for", { skip }, async (t) => {
+  const server = await startSshServer(t);
+  const holdfast = await newHoldfast(t);
+  const original = temporaryFolder(t);
+  const file = path.join(original, "file");
+  writeFileSync(file, "kept\n");
+  linkSync(file, path.join(original, "linked"));
+  const reference = path.join(temporaryFolder(t), "reference");
+  await runOk("cp", ["-p", file, reference]);
+  const from = ["--rsh", rsh(server), `127.0.0.1:${original}/`];
+  await holdfast.ok(["backup", ...from]);
+
+  // If it were sent, this would show.
+  writeFileSync(file, "KEPT\n");
+  await runOk("touch", ["-r", reference, file]);
+  chmodSync(file, 0o600);
+  chownSync(file, 1234, 2345);
+  await runOk("setfattr", ["-n", "user.note", "-v", "long ".repeat(40), file]);
+  await runOk("setfacl", ["-m", "u:1234:r", file]);
+  const summary = JSON.parse((await holdfast.ok(["backup", "--json", ...from])).trim().split("\n").at(-1) ?? "{}");
+  assert.equal(summary.files_changed, 2);
+  assert.equal(summary.data_blobs, 0);
+  const target = path.join(temporaryFolder(t), "restored");
+  await holdfast.ok(["restore", `latest:${original}`, "--target", target]);
+  assert.equal(readFileSync(path.join(target, "file"), "utf8"), "kept\n");
+  // But for the content, all is as it is there: without -c, rsync does not look at that.
+  assert.equal(await runOk("rsync", ["-aHAXni", "--delete", `${original}/`, `${target}/`]), "");
+  const again = JSON.parse((await holdfast.ok(["backup", "--json", ...from])).trim().split("\n").at(-1) ?? "{}");
+  assert.equal(again.files_unmodified, 2);
 });
 
 test("what is excluded is neither saved nor sent", { skip }, async (t) => {
