@@ -157,7 +157,7 @@ interface EncodedEntry {
 const NO_IDS = new Uint8Array(0);
 
 export async function backup(options: BackupOptions): Promise<BackupResult> {
-  const { source, destination, known, log, signal } = options;
+  const { source, destination, known: lastRun, log, signal } = options;
   const progress = options.progress ?? createBackupProgress();
   const counts = { files: noChanges(), directories: noChanges(), others: noChanges() };
   const added = { dataBlobs: 0, treeBlobs: 0, bytes: 0 };
@@ -206,15 +206,29 @@ export async function backup(options: BackupOptions): Promise<BackupResult> {
     return needContent(encoded, 0, destination.need) && needIds(listedIds, 0, listedIds.length, destination.need);
   }
 
+  /** What the last run knows of an entry that need not be read: by this name, or by another of the same inode. */
+  function knownContent(
+    entry: SourceEntry,
+    match: KnownEntry | undefined,
+    link: LinkGroup | undefined,
+  ): KnownEntry | undefined {
+    if (match !== undefined && needsNoReading(entry, match) && hasContent(match)) {
+      if (link !== undefined) link.known ??= { ...match, same: "content" };
+      return match;
+    }
+    const other = link?.known;
+    return other !== undefined && needsNoReading(entry, other) ? other : undefined;
+  }
+
   /** All that the last run knows of a directory that has not changed, if it is all there. */
   function takeWhole({ depth, digest }: SourceEntry, { digest: before, same }: KnownEntry): KnownFolder | undefined {
     if (digest === undefined || digest !== before || same !== "all" || options.onEntry !== undefined) return undefined;
-    return known?.takeFolder?.(depth, destination);
+    return lastRun?.takeFolder?.(depth, destination);
   }
 
   /** Goes through what is known while nothing has come yet. */
   async function scanWhileWaiting(): Promise<void> {
-    const steps = known?.scanFolders?.(destination.frameOf);
+    const steps = lastRun?.scanFolders?.(destination.frameOf);
     do await nextTurn();
     while (listedEntries === 0 && !isOver && steps?.next().done === false);
     steps?.return();
@@ -222,16 +236,15 @@ export async function backup(options: BackupOptions): Promise<BackupResult> {
 
   /** Gives true for a directory below which nothing need be looked at. */
   function enqueue(entry: SourceEntry, listedMs: number): boolean {
-    const match = known?.match(entry);
+    const match = lastRun?.match(entry);
     const link = links.groupOf(entry.stat);
-    if (match !== undefined && needsNoReading(entry, match) && hasContent(match)) {
-      const whole = takeWhole(entry, match);
-      const isSame = match.same === "all";
-      const compared = {
-        change: isSame ? "unmodified" : "changed",
-        previous: isSame ? undefined : match.encoded,
-      } as const;
-      queue.push({ entry, ...compared, known: match, read: undefined, isReadHere: true, link, whole, listedMs });
+    const known = knownContent(entry, match, link);
+    if (known !== undefined) {
+      const whole = known === match ? takeWhole(entry, known) : undefined;
+      const isSame = known.same === "all";
+      const change = isSame ? "unmodified" : match === undefined ? "new" : "changed";
+      const previous = isSame ? undefined : match?.encoded;
+      queue.push({ entry, change, previous, known, read: undefined, isReadHere: true, link, whole, listedMs });
       return whole !== undefined;
     }
     const shared = link?.read;
@@ -551,13 +564,14 @@ export async function backup(options: BackupOptions): Promise<BackupResult> {
     signal?.removeEventListener("abort", reader.wake);
     isOver = true;
     await scanning.catch(() => undefined);
-    known?.close();
+    lastRun?.close();
     await pool.close();
   }
 }
 
-function needsNoReading({ stat, detailsComeWithContent }: SourceEntry, { same }: KnownEntry): boolean {
-  return same === "all" || (same === "content" && stat.type === "file" && detailsComeWithContent !== true);
+function needsNoReading(entry: SourceEntry, { same }: KnownEntry): boolean {
+  if (entry.isToBeRead === true) return false;
+  return same === "all" || (same === "content" && entry.stat.type === "file" && entry.detailsComeWithContent !== true);
 }
 
 /** With all below a tree blob's limit, whatever stands beside it in the leaf. */

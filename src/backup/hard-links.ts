@@ -2,11 +2,14 @@ import { createKeyedHash } from "../crypto/keyed-hash.ts";
 import type { FileStat } from "../platform/file-stat.ts";
 import { type RawPath, rawPathToBytes } from "../platform/raw-path.ts";
 import type { ReadFile } from "./file-reader.ts";
+import type { KnownEntry } from "./walk-log.ts";
 
 /** All names of one inode, as far as the walk has met them. */
 export interface LinkGroup {
   /** 16 bytes that stand in the trees in place of the inode. */
   id: Buffer | undefined;
+  /** What the last run knows by one of the names, if the content is still the same. */
+  known: KnownEntry | undefined;
   /** The content, read once for all names. */
   read: ReadFile | undefined;
 }
@@ -31,7 +34,7 @@ export function createHardLinks(linkKey: Uint8Array): HardLinks {
       const key = `${stat.deviceMajor}:${stat.deviceMinor}:${stat.inodeHigh}:${stat.inodeLow}`;
       let known = groups.get(key);
       if (known === undefined) {
-        known = { group: { id: undefined, read: undefined }, namesLeft: stat.links };
+        known = { group: { id: undefined, known: undefined, read: undefined }, namesLeft: stat.links };
         groups.set(key, known);
       }
       if (--known.namesLeft === 0) groups.delete(key);

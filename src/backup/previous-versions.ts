@@ -9,8 +9,8 @@ import type { Basis } from "../source/rsync/index.ts";
 
 /** The files of the snapshot that a backup is compared with, once that is known. */
 export interface PreviousVersions {
-  /** The file at a path; undefined where there is none, or where it may not be read. */
-  readonly file: (path: RawPath) => Promise<FileEntry | undefined>;
+  /** All of it; undefined where there is none, or where it may not be read. */
+  readonly view: () => Promise<SnapshotView | undefined>;
   /** Its content, from which an rsync takes what has not changed. Undefined at once where there is no older snapshot. */
   readonly content: (path: RawPath) => Promise<Basis | undefined> | undefined;
   readonly setParent: (repository: Repository, parent: SnapshotRecord) => void;
@@ -20,10 +20,15 @@ export function previousVersions(): PreviousVersions {
   let open: (() => Promise<SnapshotView>) | undefined;
   let opened: Promise<SnapshotView> | undefined;
 
-  async function find(path: RawPath): Promise<{ view: SnapshotView; entry: FileEntry } | undefined> {
+  async function viewOf(): Promise<SnapshotView | undefined> {
     if (open === undefined) return undefined;
     opened ??= open();
-    const view = await opened;
+    return opened;
+  }
+
+  async function find(path: RawPath): Promise<{ view: SnapshotView; entry: FileEntry } | undefined> {
+    const view = await viewOf();
+    if (view === undefined) return undefined;
     const entry = await view.lookup(path);
     return entry?.type === "file" ? { view, entry } : undefined;
   }
@@ -44,7 +49,7 @@ export function previousVersions(): PreviousVersions {
         return openSnapshotView(reader, openSnapshot(repository, parent).sealed.root);
       };
     },
-    file: async (path) => (await find(path))?.entry,
+    view: viewOf,
     content: (path) => (open === undefined ? undefined : content(path)),
   };
 }

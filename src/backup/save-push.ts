@@ -1,7 +1,6 @@
 import type { RawPath } from "../platform/raw-path.ts";
 import { acceptPush } from "../source/rsync/index.ts";
 import type { ServerTransport } from "../source/rsync/index.ts";
-import type { SourceEntry } from "../source/source.ts";
 import type { BackupResult } from "./backup.ts";
 import { backupToRepository, findParentSnapshot, type RepositoryBackupOptions } from "./backup-to-repository.ts";
 import { previousVersions } from "./previous-versions.ts";
@@ -41,15 +40,9 @@ export function savePush(options: SavePushOptions): Promise<number> {
       await known;
       return previous.content(path);
     },
-    isChanged: async ({ path, stat }: SourceEntry) => {
+    previousTree: async () => {
       await known;
-      const before = await previous.file(path);
-      return (
-        before === undefined ||
-        before.sizeBytes !== stat.sizeBytes ||
-        before.mtimeSeconds !== stat.mtimeSeconds ||
-        before.mtimeNanoseconds !== stat.mtimeNanoseconds
-      );
+      return previous.view();
     },
     save: async (source) => {
       const result = await backupToRepository({

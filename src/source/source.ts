@@ -69,6 +69,8 @@ export interface SourceEntry {
    * same, as far as `stat` and `details` would tell. Some bytes, as latin1.
    */
   readonly digest?: string | undefined;
+  /** Of a file: its content is to be read although nothing shows that it has changed. */
+  readonly isToBeRead?: boolean;
   /** Of a file: `details` are only there once its content was read. */
   readonly detailsComeWithContent?: boolean;
 }

@@ -1,10 +1,12 @@
+import type { TreeEntry } from "../../format/tree.ts";
 import type { RawPath } from "../../platform/raw-path.ts";
 import type { ReportProblem, Source, SourceEntry } from "../source.ts";
 import { problemFromComplaint } from "./complaints.ts";
-import { NEVER_THE_SAME } from "./fingerprint.ts";
+import { asListed, pushChanges, type MovedEntry, type PushChanges } from "./push-changes.ts";
 import { folderDigests, LONGEST_NAME_BYTES, type FolderDigests } from "./folder-digests.ts";
 import { listedSource } from "./listed-source.ts";
 import type { ListedSource } from "./listed-source.ts";
+import type { PreviousTree } from "./previous-walk.ts";
 import type { Basis } from "./protocol/basis.ts";
 import type { StrongSums } from "./protocol/checksums.ts";
 import { isDirectory } from "./protocol/file-list.ts";
@@ -28,8 +30,8 @@ export interface PushReceiver {
   save(source: Source): Promise<void>;
   /** The last version of a file, so that only what has changed in it must travel. */
   previous(path: RawPath): Promise<Basis | undefined>;
-  /** For a dry run: whether the file would be sent. */
-  isChanged(entry: SourceEntry): Promise<boolean>;
+  /** The last snapshot, to tell what has changed since; undefined where there is none, or none that may be read. */
+  previousTree(): Promise<PreviousTree | undefined>;
   readonly onProblem: ReportProblem;
   readonly mostFiles?: number;
 }
@@ -162,29 +164,39 @@ async function save(
   const session = new ReceiverSession({ channel, agreement, sums, received, role: "server", dryRun: request.dryRun });
   session.start();
   const at = (path: RawPath): RawPath => placed(place, path);
+  const tree = await receiver.previousTree();
   const listed = listedSource({
     received,
     order,
     session,
     onProblem: (problem) => onProblem({ ...problem, path: at(problem.path) }),
     previous: (path) => receiver.previous(at(path)),
+    told: { previously: (path) => entryBefore(tree, at(path)), compares: request },
     listedMs,
     digests,
   });
   const wanted = inPlace(withoutUnwanted(listed, request), place);
+  const changes = pushChanges({ channel, request, listed, folder: place.folder, tree });
   const isChanged = contentComparison(listed, receiver, request, sums);
+  const entries = compared(wanted, changes, session, isChanged);
   try {
     if (request.dryRun) {
-      await askForChanged(listed, wanted, receiver, isChanged);
+      await tellChanges(entries, changes, listed);
       await session.finish();
     } else {
       await receiver.save({
         tellsNoCtime: listed.tellsNoCtime,
-        entries: marked(wanted, isChanged),
-        skip: (entry) => listed.skip(asListed(entry)),
+        entries,
+        skip: (entry) => {
+          listed.skip(asListed(entry));
+          changes.skip(entry);
+        },
         finish: async () => void (await session.finish()),
-        details: (entry) => listed.details(asListed(entry)),
-        content: (entry) => listed.content(asListed(entry)),
+        details: (entry) => {
+          changes.tell(entry);
+          return listed.details(asListed(entry));
+        },
+        content: (entry) => listed.content(asListed(entry), changes.ofSent(entry)),
         close: () => Promise.resolve(),
         owners: listed.owners,
       });
@@ -196,14 +208,16 @@ async function save(
   }
 }
 
-type Entries = () => AsyncIterable<readonly SourceEntry[]>;
-
-/** An entry that was put into a folder of the snapshot. */
-interface MovedEntry extends SourceEntry {
-  readonly listed: SourceEntry;
+async function entryBefore(tree: PreviousTree | undefined, path: RawPath): Promise<TreeEntry | undefined> {
+  try {
+    return await tree?.lookup(path);
+  } catch {
+    // A snapshot that is damaged is for `check` to tell of: what it does not give is sent.
+    return undefined;
+  }
 }
 
-const asListed = (entry: SourceEntry): SourceEntry => ("listed" in entry ? (entry as MovedEntry).listed : entry);
+type Entries = () => AsyncIterable<readonly SourceEntry[]>;
 
 /** --min-size, --max-size and --safe-links are the receiver's to heed. */
 function withoutUnwanted(listed: ListedSource, request: ServerArguments): Entries {
@@ -212,7 +226,7 @@ function withoutUnwanted(listed: ListedSource, request: ServerArguments): Entrie
   const isWanted = (entry: SourceEntry): boolean => {
     const { type, sizeBytes } = entry.stat;
     if (type === "file") return sizeBytes >= minimumBytes && sizeBytes <= maximumBytes;
-    return type !== "symlink" || !safeLinks || !leadsOut(listed.details(entry).target ?? "", entry.depth - 1);
+    return type !== "symlink" || !safeLinks || !leadsOut(listed.listed(entry).target ?? "", entry.depth - 1);
   };
   return async function* () {
     for await (const batch of listed.entries()) yield batch.filter(isWanted);
@@ -265,20 +279,24 @@ async function previousSum({ path, stat }: SourceEntry, receiver: PushReceiver, 
 
 const SUM_BYTES = 1024 * 1024;
 
-/** Marks files whose content is to be sent although size and time are the same. */
-function marked(entries: Entries, isChanged: ContentComparison): Entries {
-  if (isChanged === undefined) return entries;
-  const { seconds, nanoseconds } = NEVER_THE_SAME;
+/** Compares what comes with the last snapshot, and marks files whose content is to be sent although they look the same. */
+function compared(
+  entries: Entries,
+  changes: PushChanges,
+  session: ReceiverSession,
+  isChanged: ContentComparison,
+): Entries {
   return async function* () {
     for await (const batch of entries()) {
+      await session.ready();
       const all: SourceEntry[] = [];
       for (const entry of batch) {
-        const isMarked = entry.stat.type === "file" && (await isChanged(entry));
-        const stat = { ...entry.stat, ctimeSeconds: seconds, ctimeNanoseconds: nanoseconds };
-        all.push(isMarked ? { ...entry, stat } : entry);
+        const isMarked = entry.stat.type === "file" && (await isChanged?.(entry)) === true;
+        all.push(await changes.compare(entry, isMarked));
       }
       yield all;
     }
+    await changes.end();
   };
 }
 
@@ -304,13 +322,16 @@ function inPlace(entries: Entries, place: Place): Entries {
             const path = parts.slice(0, depth).join("/") as RawPath;
             const name = (depth === 0 ? "" : parts[depth - 1]) as RawPath;
             const digest = depth === parts.length ? entry.digest : undefined;
-            moved.push({ listed: entry, path, name, depth, stat: entry.stat, digest });
+            const isMadeUp = depth < parts.length;
+            moved.push({ listed: entry, path, name, depth, stat: entry.stat, digest, isMadeUp });
           }
         } else {
           const path = placed(place, entry.path);
           const name = fileName ?? entry.name;
           const { stat, digest } = entry;
-          moved.push({ listed: entry, path, name, depth: entry.depth + parts.length, stat, digest });
+          const { detailsComeWithContent } = entry;
+          const depth = entry.depth + parts.length;
+          moved.push({ listed: entry, path, name, depth, stat, digest, detailsComeWithContent, isMadeUp: false });
         }
       }
       yield moved;
@@ -318,17 +339,12 @@ function inPlace(entries: Entries, place: Place): Entries {
   };
 }
 
-async function askForChanged(
-  listed: ListedSource,
-  entries: Entries,
-  receiver: PushReceiver,
-  isContentChanged: ContentComparison,
-): Promise<void> {
+/** A dry run: asks for what would be sent, which nobody sends, and tells what else would change. */
+async function tellChanges(entries: Entries, changes: PushChanges, listed: ListedSource): Promise<void> {
   for await (const batch of entries()) {
     for (const entry of batch) {
-      if (entry.stat.type !== "file") continue;
-      const isChanged = (await receiver.isChanged(entry)) || (await isContentChanged?.(entry));
-      if (isChanged === true) listed.content(asListed(entry));
+      if (changes.wouldBeSent(entry)) listed.content(asListed(entry), changes.ofSent(entry));
+      else changes.tell(entry);
     }
   }
 }

@@ -39,7 +39,7 @@ export function fingerprinter(
 
 const NOTHING: Fingerprint = { seconds: 0, nanoseconds: 0 };
 /** Such a time is never trusted, so the file is looked at again next time. */
-export const NEVER_THE_SAME: Fingerprint = { seconds: ALWAYS_READ_SECONDS, nanoseconds: 0 };
+const NEVER_THE_SAME: Fingerprint = { seconds: ALWAYS_READ_SECONDS, nanoseconds: 0 };
 const RACY_SECONDS_BEFORE = 10;
 /** The host's clock may go before ours. */
 const RACY_SECONDS_AFTER = 3600;

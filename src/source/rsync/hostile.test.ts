@@ -216,7 +216,7 @@ describe("a peer that sends anything at all", () => {
         const exitCode = await acceptPush(clientSaying(...mutate(recorded, mutations)), PUSH, {
           onProblem: () => undefined,
           previous: () => Promise.resolve(undefined),
-          isChanged: () => Promise.resolve(true),
+          previousTree: () => Promise.resolve(undefined),
           save: async (source) => {
             await drain(source);
             await source.finish?.();
@@ -641,7 +641,7 @@ describe("a client that lies", () => {
     const exitCode = await acceptPush(clientSaying(...parts), PUSH, {
       onProblem: () => undefined,
       previous: () => Promise.resolve(undefined),
-      isChanged: () => Promise.resolve(true),
+      previousTree: () => Promise.resolve(undefined),
       mostFiles: 1000,
       save: async (source) => {
         await drain(source);

@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import type { ExtendedAttribute, Hole } from "../../format/tree.ts";
+import type { ExtendedAttribute, Hole, TreeEntry } from "../../format/tree.ts";
 import type { FileStat, FileType } from "../../platform/file-stat.ts";
 import { joinRaw } from "../../platform/raw-path.ts";
 import type { RawPath } from "../../platform/raw-path.ts";
@@ -9,7 +9,7 @@ import { aclToXattr } from "./protocol/acl.ts";
 import type { Basis } from "./protocol/basis.ts";
 import { Column } from "./protocol/columns.ts";
 import type { ReceivedFileList } from "./protocol/file-list-decoder.ts";
-import { MODE, isRegular } from "./protocol/file-list.ts";
+import { MODE } from "./protocol/file-list.ts";
 import type { FileList, ListedFile } from "./protocol/file-list.ts";
 import { indexOfStep, walkInOrder } from "./protocol/file-order.ts";
 import type { FileOrder, WalkStep } from "./protocol/file-order.ts";
@@ -18,6 +18,8 @@ import { isAbbreviated } from "./protocol/xattr.ts";
 import type { WireAttribute } from "./protocol/xattr.ts";
 import { fingerprinter } from "./fingerprint.ts";
 import { LONGEST_NAME_BYTES, type FolderDigests } from "./folder-digests.ts";
+import { changeFlags, isContentChanged, type ComparedAttributes, type ListedState } from "./listed-changes.ts";
+import { comeWithContent, fetchLongAttributes, hasLongAttributes } from "./long-attributes.ts";
 import { withoutZeroRuns } from "./sparse-pieces.ts";
 
 /** What makes a source of a list that an rsync has sent, and of the session that gives the contents. */
@@ -30,6 +32,12 @@ export interface ListedSourceParts {
   readonly previous: ((path: RawPath) => Promise<Basis | undefined> | undefined) | undefined;
   /** When the list began to be made, by our clock. */
   readonly listedMs: number;
+  /** Where the other side's user is told what changes. */
+  readonly told?: {
+    /** The last version of an entry, by its path in the list. */
+    readonly previously: (path: RawPath) => Promise<TreeEntry | undefined>;
+    readonly compares: ComparedAttributes;
+  };
   /** Digests of whole folders. */
   readonly digests?: FolderDigests | undefined;
 }
@@ -49,7 +57,12 @@ export interface ListedSource {
   entries(): AsyncIterable<readonly SourceEntry[]>;
   skip(directory: SourceEntry): void;
   details(entry: SourceEntry): EntryDetails;
-  content(entry: SourceEntry): FileContent;
+  /** `changes`: what the other side may tell its user of it, as `ITEM` bits. */
+  content(entry: SourceEntry, changes?: number): FileContent;
+  /** Tells the other side's user of a change, as `ITEM` bits, that needs no transfer. */
+  tell(entry: SourceEntry, flags: number, otherName?: string): void;
+  /** What the list tells of an entry, beside its path. */
+  listed(entry: SourceEntry): ListedState;
   /** With --checksum: the sum of the entry's content that came with the list. */
   listedSum(entry: SourceEntry): Uint8Array | undefined;
   readonly owners: OwnerNames;
@@ -61,8 +74,7 @@ export function listedSource(parts: ListedSourceParts): ListedSource {
   const top = topOf(list);
   const links = hardLinkGroups(list, order, top);
   const fingerprint = fingerprinter(received, parts.listedMs);
-  const longSets = received.xattrs.sets.filter((set) => set.some(isAbbreviated)).length;
-  const asksForFiles = longSets <= MOST_SETS_FOR_FILES;
+  const attributesComeWithContent = comeWithContent(received);
 
   function statOf(entry: number, directory: number): FileStat {
     const file = entry < 0 ? IMPLIED_DIRECTORY : list.file(entry);
@@ -76,15 +88,25 @@ export function listedSource(parts: ListedSourceParts): ListedSource {
   function entryOf(step: WalkStep, path: RawPath, name: RawPath): ListedEntry {
     const { depth, entry, directory } = step;
     const digest = directory < 0 ? undefined : parts.digests?.of(directory);
-    const detailsComeWithContent = !asksForFiles && directory < 0 && hasLongAttributes(received, entry);
+    const detailsComeWithContent = attributesComeWithContent && directory < 0 && hasLongAttributes(received, entry);
     return { path, name, depth, stat: statOf(entry, directory), digest, detailsComeWithContent, step };
   }
+
+  const toldOf = new Set<number>();
+  const { told } = parts;
+  const seen = told && {
+    previously: told.previously,
+    changes: (step: WalkStep, before: TreeEntry | undefined) =>
+      changeFlags(stateOf(step, statOf(step.entry, step.directory)), before, told.compares),
+    isSent: ({ entry }: WalkStep, before: TreeEntry | undefined) => isContentChanged(statOf(entry, -1), before),
+    onTold: ({ entry }: WalkStep) => void toldOf.add(entry),
+  };
 
   /** Directories that are not wanted and have not been left yet. */
   const skipped: number[] = [];
 
   async function* entries(): AsyncGenerator<readonly SourceEntry[], void, undefined> {
-    if (longSets > 0) await fetchLongAttributes(received, order, session, top, asksForFiles);
+    await fetchLongAttributes({ received, order, session, top: topStep(list, top), seen });
     const empty = "" as RawPath;
     let batch: SourceEntry[] = [entryOf(topStep(list, top), empty, empty)];
     const folders: RawPath[] = ["" as RawPath];
@@ -112,21 +134,43 @@ export function listedSource(parts: ListedSourceParts): ListedSource {
     const { step, stat } = entry as ListedEntry;
     const number = step.entry;
     if (number < 0) return { xattrs: [], target: undefined };
-    const target = stat.type === "symlink" ? (list.target(number).latin1Slice() as RawPath) : undefined;
-    return { xattrs: attributesOf(received, session, number, entry.path, onProblem), target };
+    return { xattrs: attributesOf(received, session, number, entry.path, onProblem), target: targetOf(number, stat) };
   }
 
-  function content(entry: SourceEntry): FileContent {
+  function targetOf(entry: number, { type }: FileStat): RawPath | undefined {
+    return type === "symlink" ? (list.target(entry).latin1Slice() as RawPath) : undefined;
+  }
+
+  function tell(entry: SourceEntry, flags: number, otherName?: string): void {
+    const { step } = entry as ListedEntry;
+    if (step.entry >= 0 && !toldOf.has(step.entry))
+      session.tell({ index: indexOfStep(order, step), entry: step.entry, flags, otherName });
+  }
+
+  function listed(entry: SourceEntry): ListedState {
+    const { step, stat } = entry as ListedEntry;
+    return stateOf(step, stat);
+  }
+
+  function stateOf({ entry: number }: WalkStep, stat: FileStat): ListedState {
+    if (number < 0) return { stat, target: undefined, acls: [], xattrs: [] };
+    const set = list.xattrs.get(number) - 1;
+    const xattrs = set < 0 ? [] : received.xattrs.sets[set];
+    return { stat, target: targetOf(number, stat), acls: aclsOf(received, number), xattrs };
+  }
+
+  function content(entry: SourceEntry, changes?: number): FileContent {
     const { step, path, stat } = entry as ListedEntry;
     const number = step.entry;
     if (number < 0 || stat.type !== "file") throw new FileUnreadableError(`${path} is no file`);
-    if (stat.sizeBytes === 0 && !hasLongAttributes(received, number))
+    if (stat.sizeBytes === 0 && changes === undefined && !hasLongAttributes(received, number))
       return { kind: "stream", pieces: nothing, whole: () => new Uint8Array(0) };
     const openBasis = previous === undefined ? undefined : () => previous(path);
     const transfer = session.request({
       index: indexOfStep(order, step),
       entry: number,
       path,
+      changes,
       openBasis,
     });
     if (stat.sizeBytes < SMALLEST_SPARSE_BYTES)
@@ -146,7 +190,7 @@ export function listedSource(parts: ListedSourceParts): ListedSource {
     group: (gid) => received.groups.get(gid) ?? "",
   };
   const skip = (entry: SourceEntry): void => void skipped.push((entry as ListedEntry).step.directory);
-  return { tellsNoCtime: true, entries, skip, details, content, listedSum, owners };
+  return { tellsNoCtime: true, entries, skip, details, content, tell, listed, listedSum, owners };
 }
 
 async function* nothing(): AsyncGenerator<Uint8Array, void, undefined> {
@@ -258,37 +302,6 @@ function hardLinkGroups(list: FileList, order: FileOrder, top: number): HardLink
 
 // ---- extended attributes
 
-/** Where there are more different sets than this, those of files come with their content, if that is asked for. */
-const MOST_SETS_FOR_FILES = 20_000;
-
-/**
- * Gets long attributes at once: for what is not a file there is no content that they could come with, and they must be
- * there when the entry's turn comes. Mostly a few sets are shared by all.
- */
-async function fetchLongAttributes(
-  received: ReceivedFileList,
-  order: FileOrder,
-  session: ReceiverSession,
-  top: number,
-  asksForFiles: boolean,
-): Promise<void> {
-  const { list } = received;
-  const ask = (step: WalkStep): void => {
-    if (step.entry < 0 || !hasLongAttributes(received, step.entry)) return;
-    session.requestAttributes(indexOfStep(order, step), list.xattrs.get(step.entry) - 1);
-  };
-  ask(topStep(list, top));
-  for (const step of walkInOrder(list, order, top)) {
-    if (asksForFiles || step.entry < 0 || !isRegular(list.mode(step.entry))) ask(step);
-  }
-  await session.answered();
-}
-
-function hasLongAttributes({ list, xattrs }: ReceivedFileList, entry: number): boolean {
-  const set = list.xattrs.get(entry) - 1;
-  return set >= 0 && xattrs.sets[set].some(isAbbreviated);
-}
-
 function attributesOf(
   received: ReceivedFileList,
   session: ReceiverSession,
@@ -296,7 +309,18 @@ function attributesOf(
   path: RawPath,
   onProblem: ReportProblem,
 ): ExtendedAttribute[] {
-  const { list, acls, xattrs } = received;
+  const { list, xattrs } = received;
+  const all = aclsOf(received, entry);
+  const set = list.xattrs.get(entry) - 1;
+  for (const attribute of set < 0 ? [] : xattrs.sets[set]) {
+    const value = valueOf(session, set, attribute);
+    if (value !== undefined) all.push({ name: attribute.name, value });
+    else onProblem({ path, during: "read extended attributes", error: new Error(`${attribute.name} was not sent`) });
+  }
+  return all.sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0));
+}
+
+function aclsOf({ list, acls }: ReceivedFileList, entry: number): ExtendedAttribute[] {
   const mode = list.mode(entry);
   const all: ExtendedAttribute[] = [];
   const access = list.accessAcl.get(entry) - 1;
@@ -305,13 +329,7 @@ function attributesOf(
   const byDefault = list.defaultAcl.get(entry) - 1;
   const defaultValue = byDefault < 0 ? undefined : aclToXattr(acls.default[byDefault], mode, true);
   if (defaultValue !== undefined) all.push({ name: DEFAULT_ACL, value: defaultValue });
-  const set = list.xattrs.get(entry) - 1;
-  for (const attribute of set < 0 ? [] : xattrs.sets[set]) {
-    const value = valueOf(session, set, attribute);
-    if (value !== undefined) all.push({ name: attribute.name, value });
-    else onProblem({ path, during: "read extended attributes", error: new Error(`${attribute.name} was not sent`) });
-  }
-  return all.sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0));
+  return all;
 }
 
 const ACCESS_ACL = "system.posix_acl_access" as RawPath;

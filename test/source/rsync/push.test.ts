@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import {
+  appendFileSync,
   linkSync,
   mkdirSync,
   readFileSync,
@@ -125,6 +126,67 @@ test("a dry run tells what would be sent, and makes nothing", { skip }, async (t
   assert.match(said, /^<f\S+ file$/m);
   assert.match(said, /^<f\++ new$/m);
   assert.equal(await snapshots(), 1);
+});
+
+test("tells what changes, as an rsync into a folder does", { skip }, async (t) => {
+  const { folder, ok } = await startServer(t);
+  const [source, copy] = [path.join(folder, "source"), path.join(folder, "copy")];
+  const at = (name: string): string => path.join(source, name);
+  mkdirSync(at("a/b"), { recursive: true });
+  mkdirSync(at("gone/deeper"), { recursive: true });
+  mkdirSync(copy);
+  for (const name of ["one", "a/two", "a/b/three", "gone/deeper/four", "gone/five"]) writeFileSync(at(name), name);
+  writeFileSync(at("empty"), "");
+  symlinkSync("one", at("link"));
+  await runOk("mkfifo", [at("fifo")]);
+  await runOk("mknod", [at("device"), "c", "1", "3"]);
+  const setLong = (name: string, letter: string) =>
+    runOk("setfattr", ["-n", "user.long", "-v", letter.repeat(300), at(name)]);
+  await setLong("one", "x");
+  await setLong("a", "x");
+  await runOk("setfacl", ["-m", "u:1234:rwx", at("a/b")]);
+
+  const assertToldAlike = async (...options: string[]): Promise<string[]> => {
+    const into = async (said: Promise<string>): Promise<string[]> => {
+      // Only the direction tells a copy on one machine from a push. The folder that is copied into was there before.
+      const lines = (await said).replaceAll(/^>f/gm, "<f").replace(/^\S+ \.\/\n/m, "");
+      return lines.trim().split("\n").sort();
+    };
+    const pushed = await into(ok("-aHAXi", ...options, `${source}/`, "SERVER:data/"));
+    assert.deepEqual(pushed, await into(runOk("rsync", ["-aHAXi", ...options, `${source}/`, copy])), options.join(" "));
+    return pushed;
+  };
+  await assertToldAlike("--dry-run");
+  assert.ok((await assertToldAlike()).includes("cL+++++++++ link -> one"));
+  assert.deepEqual(await assertToldAlike(), [""]);
+
+  await runOk("chmod", ["600", at("one")]);
+  await runOk("chown", ["1234:2345", at("a/b/three")]);
+  appendFileSync(at("a/two"), " more");
+  await runOk("touch", ["-d", "2020-02-02", at("a"), at("empty")]);
+  rmSync(at("gone"), { recursive: true });
+  rmSync(at("fifo"));
+  mkdirSync(at("new"));
+  writeFileSync(at("new/file"), "new");
+  rmSync(at("link"));
+  symlinkSync("a", at("link"));
+  rmSync(at("device"));
+  await runOk("mknod", [at("device"), "c", "1", "5"]);
+  await setLong("one", "y");
+  await runOk("setfattr", ["-x", "user.long", at("a")]);
+  await runOk("setfacl", ["-m", "u:1234:r", at("a/b")]);
+  await assertToldAlike("--dry-run");
+  await assertToldAlike("--dry-run", "--delete");
+  assert.ok((await assertToldAlike("--delete")).includes("*deleting   gone/deeper/four"));
+  assert.deepEqual(await assertToldAlike("--delete"), [""]);
+  assert.equal((await assertToldAlike("--ignore-times")).length, 5);
+  assert.deepEqual(await assertToldAlike(), [""], "what was sent without need is not sent again");
+
+  linkSync(at("one"), at("second"));
+  assert.match(await ok("-aHAXi", `${source}/`, "SERVER:data/"), /^hf\+{9} second => one$/m);
+  await runOk("touch", ["-d", "2021-01-01", at("one")]);
+  const old = await ok("-aHi", "--protocol=29", `${source}/`, "SERVER:data/");
+  assert.equal(old.match(/ one$/gm)?.length, 2, "once for itself, and once as the other name of the second");
 });
 
 test("understands the options that people push with", { skip }, async (t) => {

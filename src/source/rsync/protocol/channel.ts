@@ -157,6 +157,11 @@ export class Channel {
     for (let at = 0; at < bytes.length; at += 4000) this.#sendMessage(kind, bytes.subarray(at, at + 4000));
   }
 
+  /** The name of something that was deleted; the other side shows it, if its user wants to know. */
+  sendDeleted(path: string, isDirectory: boolean): void {
+    this.#sendMessage(MESSAGE.deleted, Buffer.from(isDirectory ? `${path}\0` : path, "latin1"));
+  }
+
   sendNumber(kind: number, value: number): void {
     const bytes = Buffer.alloc(4);
     bytes.writeInt32LE(value);

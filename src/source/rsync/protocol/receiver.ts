@@ -28,6 +28,8 @@ const PIECE_BYTES = 256 * 1024;
 const UNFORESEEN_BYTES = 32 * 1024;
 /** Files of up to this are taken at once, if they have arrived whole. */
 const LARGEST_SMALL_FILE_BYTES = 256 * 1024;
+/** Beyond this, whoever tells of changes had better wait. */
+const MOST_WANTED = 4096;
 /** Values of long extended attributes that are kept for the files that share them. */
 const MOST_ATTRIBUTE_BYTES = 128 * 1024 * 1024;
 
@@ -41,6 +43,8 @@ export interface TransferRequest {
   readonly index: number;
   readonly entry: number;
   readonly path: RawPath;
+  /** What else the other side may tell its user of the file, as `ITEM` bits; by default as much as a basis shows. */
+  readonly changes?: number | undefined;
   /** Called when the request is about to be sent. */
   readonly openBasis?: (() => Promise<Basis | undefined> | undefined) | undefined;
 }
@@ -152,7 +156,20 @@ interface Sent {
   state: "awaited" | "coming" | "skipped";
 }
 
-type Wanted = { readonly transfer: Transfer } | { readonly index: number; readonly attributeSet: number };
+/** Something that has changed and needs no transfer, for the other side's user. */
+export interface Told {
+  readonly index: number;
+  readonly entry: number;
+  /** `ITEM` bits. */
+  readonly flags: number;
+  /** With `ITEM.nameFollows`: one character a byte. */
+  readonly otherName?: string | undefined;
+}
+
+type Wanted =
+  | { readonly transfer: Transfer }
+  | { readonly told: Told }
+  | { readonly index: number; readonly attributeSet: number; readonly changes: number };
 
 export interface ReceiverOptions {
   readonly channel: Channel;
@@ -246,11 +263,31 @@ export class ReceiverSession {
     return transfer;
   }
 
-  /** Asks for the values of the long attributes in a set of a file, if they were not asked for before. */
-  requestAttributes(index: number, attributeSet: number): void {
+  /** Tells the other side of a change. */
+  tell(told: Told): void {
+    this.#want({ told });
+  }
+
+  /** Nothing is transferred, and no attributes may be asked for. */
+  get isDryRun(): boolean {
+    return this.#options.dryRun === true;
+  }
+
+  /** Resolves when not much is waiting to be told or asked for. */
+  async ready(): Promise<void> {
+    while (this.#failure === undefined && this.#wanted.length > MOST_WANTED) {
+      await new Promise<void>((resolve) => (this.#idleWanted = resolve));
+    }
+  }
+
+  /**
+   * Asks for the values of the long attributes in a set of a file, if they were not asked for before. `changes`: what else
+   * the other side may tell its user of the file, as `ITEM` bits.
+   */
+  requestAttributes(index: number, attributeSet: number, changes = 0): void {
     if (this.#requestedSets.has(attributeSet)) return;
     this.#requestedSets.add(attributeSet);
-    this.#want({ index, attributeSet });
+    this.#want({ index, attributeSet, changes });
   }
 
   /** Whether a file is wanted that has not come yet. */
@@ -276,6 +313,11 @@ export class ReceiverSession {
       if (this.#failure !== undefined) throw this.#failure;
       await new Promise<void>((resolve) => (this.#idleWanted = resolve));
     }
+  }
+
+  /** Gives the values of all long attributes of a set, by number, so that they need not come. */
+  learnAttributes(attributeSet: number, values: Map<number, Buffer>): void {
+    this.#attributeValues.set(attributeSet, values);
   }
 
   /** The value of a long attribute, if it has come. */
@@ -403,8 +445,10 @@ export class ReceiverSession {
       if ("transfer" in next) {
         const busy = this.#sendTransferRequest(next.transfer);
         if (busy !== undefined) await busy;
+      } else if ("told" in next) {
+        this.#sendTold(next.told);
       } else {
-        this.#sendAttributeRequest(next.index, next.attributeSet);
+        this.#sendAttributeRequest(next.index, next.attributeSet, next.changes);
       }
       this.#isAsking = false;
       this.#wakeIdle();
@@ -412,12 +456,26 @@ export class ReceiverSession {
     }
   }
 
-  #sendAttributeRequest(index: number, attributeSet: number): void {
+  #sendAttributeRequest(index: number, attributeSet: number, changes: number): void {
     this.#noteSent(index, attributeSet);
     const { output } = this.#channel;
     this.#indexWriter.write(output, index);
-    output.shortInt(ITEM.reportXattrs);
+    output.shortInt(changes | ITEM.reportXattrs);
     writeAttributeRequest(output, this.#abbreviated(attributeSet));
+  }
+
+  #sendTold({ index, entry, flags, otherName }: Told): void {
+    const { dryRun, received } = this.#options;
+    const attributeSet = received.list.xattrs.get(entry) - 1;
+    const showsAttributes = (flags & ITEM.reportXattrs) !== 0 && attributeSet >= 0;
+    const asksAttributes = showsAttributes && dryRun !== true;
+    this.#noteSent(index, asksAttributes ? attributeSet : -1);
+    const { output } = this.#channel;
+    this.#indexWriter.write(output, index);
+    output.shortInt(showsAttributes ? flags : flags & ~ITEM.reportXattrs);
+    if (otherName !== undefined) output.vstring(Buffer.from(otherName, "latin1"));
+    // The values themselves were asked for before.
+    if (asksAttributes) writeAttributeRequest(output, []);
   }
 
   #sendTransferRequest(transfer: Transfer): void | Promise<void> {
@@ -430,16 +488,19 @@ export class ReceiverSession {
 
   #writeTransferRequest(transfer: Transfer, opened: Basis | undefined): void | Promise<void> {
     const { agreement, sums, dryRun } = this.#options;
-    const { index, entry } = transfer.request;
+    const { index, entry, changes = this.#changeFlags(entry, opened) } = transfer.request;
     const head = opened === undefined ? NO_SUMS : sumHeadFor(opened.sizeBytes, agreement.protocol, sums.lengthBytes);
     const basis = opened === undefined || head.count === 0 ? undefined : new BasisReader(opened);
     const attributeSet = this.#options.received.list.xattrs.get(entry) - 1;
     const abbreviated = attributeSet < 0 ? [] : this.#abbreviated(attributeSet);
-    const asksAttributes = abbreviated.length > 0 && !this.#attributeValues.has(attributeSet);
+    const showsAttributes = (changes & ITEM.reportXattrs) !== 0 && attributeSet >= 0;
+    const lacksAttributes = abbreviated.length > 0 && !this.#attributeValues.has(attributeSet);
+    const asksAttributes = dryRun !== true && (showsAttributes || lacksAttributes);
     this.#noteSent(index, asksAttributes ? attributeSet : -1, transfer, head, basis);
     const { output } = this.#channel;
     this.#indexWriter.write(output, index);
-    output.shortInt(ITEM.transfer | this.#changeFlags(entry, opened) | (asksAttributes ? ITEM.reportXattrs : 0));
+    const flags = ITEM.transfer | (changes & ~ITEM.reportXattrs);
+    output.shortInt(flags | (asksAttributes || showsAttributes ? ITEM.reportXattrs : 0));
     if (asksAttributes) {
       // A set may be asked for only once; where the file that it was asked for with did not come, it comes with the next.
       writeAttributeRequest(output, this.#requestedSets.has(attributeSet) ? [] : abbreviated);
@@ -484,7 +545,7 @@ export class ReceiverSession {
   #sendFence(index: number): void {
     this.#noteSent(index, -1);
     this.#indexWriter.write(this.#channel.output, index);
-    this.#channel.output.shortInt(ITEM.reportTime);
+    this.#channel.output.shortInt(0);
   }
 
   #noteSent(
@@ -619,7 +680,7 @@ export class ReceiverSession {
     const isTransfer = (item.flags & ITEM.transfer) !== 0;
     const sent = this.#answeredBy(index, isTransfer);
     sent.state = "coming";
-    if (item.flags & ITEM.reportXattrs) {
+    if ((item.flags & ITEM.reportXattrs) !== 0 && dryRun !== true) {
       if (sent.attributeSet < 0)
         throw new RsyncProtocolError("rsync protocol: attributes come without being asked for");
       await this.#receiveAttributeValues(sent.attributeSet);

@@ -1,0 +1,129 @@
+import type { TreeEntry } from "../../format/tree.ts";
+import type { RawPath } from "../../platform/raw-path.ts";
+import type { SourceEntry } from "../source.ts";
+import { changeFlags, isContentChanged } from "./listed-changes.ts";
+import type { ListedSource } from "./listed-source.ts";
+import { PreviousWalk } from "./previous-walk.ts";
+import type { PreviousTree } from "./previous-walk.ts";
+import type { Channel } from "./protocol/channel.ts";
+import { ITEM } from "./protocol/items.ts";
+import type { ServerArguments } from "./protocol/server-arguments.ts";
+
+/** An entry that was put into a folder of the snapshot. */
+export interface MovedEntry extends SourceEntry {
+  readonly listed: SourceEntry;
+  /** A folder above what is pushed, of which the list says nothing. */
+  readonly isMadeUp: boolean;
+}
+
+export const asListed = (entry: SourceEntry): SourceEntry => ("listed" in entry ? (entry as MovedEntry).listed : entry);
+const isMadeUp = (entry: SourceEntry): boolean => "isMadeUp" in entry && (entry as MovedEntry).isMadeUp;
+
+/**
+ * What has changed since the last snapshot, for the one who pushes: what `--itemize-changes`, `--verbose` and `--dry-run`
+ * show. It decides nothing.
+ */
+export interface PushChanges {
+  /** To be called for each entry, in walk order, and gives it back. `isMarked`: its content is sent in any case. */
+  compare(entry: SourceEntry, isMarked: boolean): Promise<SourceEntry>;
+  skip(directory: SourceEntry): void;
+  end(): Promise<void>;
+  /** Whether rsync would send the content. */
+  wouldBeSent(entry: SourceEntry): boolean;
+  /** For an entry whose content is asked for: `ITEM` bits, which are told with that. */
+  ofSent(entry: SourceEntry): number | undefined;
+  /** Tells of an entry that was not asked for, if there is anything to tell. */
+  tell(entry: SourceEntry): void;
+}
+
+export interface PushChangesParts {
+  readonly channel: Channel;
+  readonly request: ServerArguments;
+  readonly listed: ListedSource;
+  /** Where in the snapshot that which is pushed lies. */
+  readonly folder: RawPath;
+  readonly tree: PreviousTree | undefined;
+}
+
+interface Change {
+  readonly flags: number;
+  readonly isContentChanged: boolean;
+  /** Of a further name of an inode, the first. */
+  readonly firstName: RawPath | undefined;
+}
+
+export function pushChanges({ channel, request, listed, folder, tree }: PushChangesParts): PushChanges {
+  const changes = new WeakMap<SourceEntry, Change>();
+  const told = new WeakSet<SourceEntry>();
+  const firstNames = new Map<string, RawPath>();
+  let walk = tree === undefined ? undefined : new PreviousWalk(tree, request.deletes ? tellGone : undefined);
+  let isKnown = true;
+
+  function tellGone(path: RawPath, isDirectory: boolean): void {
+    if (folder === "") channel.sendDeleted(path, isDirectory);
+    else if (path.startsWith(`${folder}/`)) channel.sendDeleted(path.slice(folder.length + 1), isDirectory);
+  }
+
+  /** Without the last snapshot there is nothing to tell, but a push does not need it. */
+  async function previously<Found>(look: (walk: PreviousWalk) => Promise<Found>): Promise<Found | undefined> {
+    if (walk === undefined) return undefined;
+    try {
+      return await look(walk);
+    } catch (error) {
+      if (request.dryRun) throw error;
+      walk = undefined;
+      isKnown = false;
+      return undefined;
+    }
+  }
+
+  function firstNameOf({ stat, path }: SourceEntry): RawPath | undefined {
+    if (stat.links < 2) return undefined;
+    const inode = `${stat.inodeHigh}:${stat.inodeLow}`;
+    const first = firstNames.get(inode);
+    if (first === undefined) firstNames.set(inode, path);
+    return first;
+  }
+
+  function changeOf(entry: SourceEntry, before: TreeEntry | undefined, isMarked: boolean): Change {
+    const firstName = firstNameOf(asListed(entry));
+    const flags = isKnown ? changeFlags(listed.listed(asListed(entry)), before, request) : 0;
+    const isOther = isMarked || isContentChanged(entry.stat, before);
+    // Neither its size nor its time shows that there is a change.
+    const isBehindThem = isMarked && request.checksum && !isContentChanged(entry.stat, before);
+    return { flags: flags | (isBehindThem ? ITEM.reportChange : 0), isContentChanged: isOther, firstName };
+  }
+
+  return {
+    async compare(entry, isMarked) {
+      const before = await previously((known) => known.before(entry));
+      if (isMadeUp(entry)) return entry;
+      const change = changeOf(entry, before, isMarked);
+      const isSent = entry.stat.type === "file" && change.isContentChanged && change.firstName === undefined;
+      const compared = isSent ? { ...entry, isToBeRead: isMarked, detailsComeWithContent: true } : entry;
+      changes.set(compared, change);
+      return compared;
+    },
+    skip: (directory) => walk?.skip(directory),
+    async end() {
+      await previously((known) => known.end());
+    },
+    wouldBeSent(entry) {
+      const change = changes.get(entry);
+      return entry.stat.type === "file" && change?.isContentChanged === true && change.firstName === undefined;
+    },
+    ofSent(entry) {
+      told.add(entry);
+      return isKnown ? changes.get(entry)?.flags : undefined;
+    },
+    tell(entry) {
+      const change = changes.get(entry);
+      if (change === undefined || change.flags === 0 || told.has(entry)) return;
+      told.add(entry);
+      const isMade = entry.stat.type === "file" && change.isContentChanged;
+      if (!isMade) listed.tell(asListed(entry), change.flags);
+      else if (change.firstName === undefined) listed.tell(asListed(entry), change.flags | ITEM.localChange);
+      else listed.tell(asListed(entry), change.flags | ITEM.localChange | ITEM.nameFollows, change.firstName);
+    },
+  };
+}
