@@ -1,7 +1,16 @@
 /** Hosts without an agent, as people use it: added, tested, pulled from and brought back, over OpenSSH and rsync. */
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
-import { appendFileSync, chmodSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  appendFileSync,
+  chmodSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import path from "node:path";
 import { test } from "node:test";
 import { setTimeout as wait } from "node:timers/promises";
@@ -270,6 +279,63 @@ test(
     assert.match((await site.run("web1")).error ?? "", /names nothing to save/);
   },
 );
+
+test(
+  "what fails while the host's list is still coming is told as what it is, and leaves nothing behind",
+  { skip },
+  async (t) => {
+    const site = await pullSite(t);
+    for (let number = 0; number < 20; number++) writeFileSync(path.join(site.files, `f${number}`), randomBytes(10_000));
+    const installation = await site.addHost("web1");
+    site.authorize(gateLine(installation));
+    assert.equal((await site.run("web1")).state, "succeeded");
+    const repository = path.join(site.data, "repositories/default");
+    const notes = (): readonly string[] => readdirSync(path.join(repository, "running"));
+    const untilNoSsh = async (): Promise<void> => {
+      for (let tries = 0; commandLines().some((line) => line.includes(`-p${site.ssh.port}`)); tries++) {
+        assert.ok(tries < 100, "an ssh is left over");
+        await wait(50);
+      }
+    };
+
+    site.authorize("# nobody");
+    const refused = await site.run("web1");
+    assert.equal(refused.state, "failed");
+    assert.match(refused.error ?? "", /cannot log in to .*Permission denied/);
+    assert.deepEqual(notes(), []);
+    await untilNoSsh();
+
+    site.authorize(forcedScript(site, installation, "sleep 60"));
+    renameSync(repository, `${repository}.away`);
+    const homeless = await site.run("web1");
+    assert.equal(homeless.state, "failed");
+    assert.match(homeless.error ?? "", /repositories\/default/);
+    await untilNoSsh();
+    renameSync(`${repository}.away`, repository);
+
+    site.authorize(gateLine(installation));
+    const next = await site.run("web1");
+    assert.equal(next.state, "succeeded", next.error ?? "");
+    assert.ok(bytesCame(next.log) < 5000, next.log);
+    assert.deepEqual(notes(), []);
+  },
+);
+
+/** Of all processes. */
+function commandLines(): string[] {
+  return readdirSync("/proc")
+    .filter((name) => /^\d+$/.test(name))
+    .map((id) => contentOf(`/proc/${id}/cmdline`).replaceAll("\0", " "));
+}
+
+function contentOf(file: string): string {
+  try {
+    return readFileSync(file, "utf8");
+  } catch {
+    // It has ended meanwhile.
+    return "";
+  }
+}
 
 /** Lets 20 MB through, and then cuts the connection. */
 const CUT =

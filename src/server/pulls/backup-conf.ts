@@ -1,6 +1,6 @@
 /** A host's own list of what is to be saved: `/etc/backup.conf`, one path a line. The host may be hostile. */
 import { UsageError } from "../../errors.ts";
-import { normaliseRemotePath } from "../../source/rsync/index.ts";
+import { normaliseRemotePath } from "../../source/rsync/remote-command.ts";
 
 export const BACKUP_CONF = "/etc/backup.conf";
 /** More than this nobody reads. */

@@ -2,7 +2,7 @@
 import { ConnectionError, HoldfastError } from "../../errors.ts";
 import type { Policy } from "../../fleet/policies.ts";
 import type { PullSettings } from "../../fleet/pulls.ts";
-import { normaliseRemotePath } from "../../source/rsync/index.ts";
+import { normaliseRemotePath } from "../../source/rsync/remote-command.ts";
 import { BACKUP_CONF, MOST_CONF_BYTES, parseBackupConf, withoutNested, type ListedPaths } from "./backup-conf.ts";
 import { askHost, lastLine, pullShell } from "./pull-ssh.ts";
 

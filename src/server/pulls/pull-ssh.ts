@@ -7,7 +7,8 @@ import path from "node:path";
 import { ConnectionError, UsageError } from "../../errors.ts";
 import type { PullSettings } from "../../fleet/pulls.ts";
 import { sshOptionPath } from "../../fleet/ssh-option-path.ts";
-import { parseRemotePath, type RemoteShell } from "../../source/rsync/index.ts";
+import { parseRemotePath } from "../../source/rsync/remote-path.ts";
+import type { RemoteShell } from "../../source/rsync/remote-process.ts";
 import { keepKnownHosts, pullFile } from "./pull-files.ts";
 
 const CONNECT_SECONDS = 20;

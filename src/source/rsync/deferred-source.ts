@@ -31,8 +31,13 @@ export function deferredSource(opening: Promise<RemoteSource>, unwanted: AbortCo
     },
     finish: async () => opened?.finish?.(),
     async close() {
-      if (opened === undefined) unwanted.abort();
-      else await opened.close();
+      if (opened !== undefined) return opened.close();
+      unwanted.abort();
+      // It may have come to be open in this very moment.
+      void opening.then(
+        (late) => late.close(),
+        () => undefined,
+      );
     },
   };
 }

@@ -13,7 +13,7 @@ import type { RsyncTraffic } from "./rsync-source.ts";
 export interface RemoteSourceOptions {
   readonly places: RemotePlaces;
   readonly shell: RemoteShell;
-  /** The other rsync, where it was started already, to send all (`startPull`). */
+  /** The other rsync, where it was started already (`startPull`), with the profile that is tried first. */
   readonly started?: RemoteProcess | undefined;
   readonly excludes: readonly string[];
   readonly excludesIgnoringCase: readonly string[];

@@ -27,7 +27,7 @@ export interface RsyncSourceOptions extends PullStart {
   readonly filters?: readonly string[];
   /** By default "full" is tried, and "plain" where that is refused. */
   readonly profile?: PullProfile;
-  /** The other rsync, where it was started already, with these options and the profile "full". */
+  /** The other rsync, where it was started already, with these options and the profile that is tried first. */
   readonly started?: RemoteProcess | undefined;
   /** For tests of older protocols. */
   readonly newestProtocol?: number;
@@ -72,9 +72,10 @@ const GOODBYE_MS = 10 * 1000;
  * it lies.
  */
 export async function openRsyncSource(options: RsyncSourceOptions): Promise<RsyncSource> {
-  if (options.profile !== undefined) return pull(options, options.profile);
+  const { profile, started } = options;
+  if (profile !== undefined) return pull(options, profile, started);
   try {
-    return await pull(options, "full");
+    return await pull(options, "full", started);
   } catch (error) {
     if (!(error instanceof RefusedAtStart) || options.signal?.aborted === true) throw error;
     try {
@@ -88,8 +89,7 @@ export async function openRsyncSource(options: RsyncSourceOptions): Promise<Rsyn
 /** The other side ended before it said a word of the protocol: a forced command that wants another one, perhaps. */
 class RefusedAtStart extends RsyncFailedError {}
 
-function pull(options: RsyncSourceOptions, profile: PullProfile): Promise<RsyncSource> {
-  const started = profile === "full" ? options.started : undefined;
+function pull(options: RsyncSourceOptions, profile: PullProfile, started?: RemoteProcess): Promise<RsyncSource> {
   return openSourceOver(started ?? startPull(options, profile), options, profile);
 }
 
