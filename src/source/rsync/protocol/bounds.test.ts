@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { PassThrough, Writable } from "node:stream";
 import { test } from "node:test";
+import { setTimeout as wait } from "node:timers/promises";
 import { blockLengthAt } from "./block-sums.ts";
 import { ByteInput } from "./byte-input.ts";
 import { ByteOutput } from "./byte-output.ts";
@@ -104,9 +105,22 @@ test("a peer that is silent is left, however often it is told that we are still 
   );
 });
 
-function channel(): Channel {
+test("a peer is not left because we did not take for a while what it had said", async () => {
+  const input = new PassThrough();
+  const connection = channel(input);
+  connection.watch(200, 10);
+  input.write(Buffer.from([1]));
+  await wait(400);
+  const first = await connection.input.decode((from) => from.byte());
+  setTimeout(() => input.write(Buffer.from([2])), 100);
+  const second = await connection.input.decode((from) => from.byte());
+  assert.deepEqual([first, second], [1, 2]);
+  connection.close();
+});
+
+function channel(input = new PassThrough()): Channel {
   const output = new Writable({ write: (_chunk, _encoding, done) => done() });
-  return new Channel({ input: new PassThrough(), output });
+  return new Channel({ input, output });
 }
 
 async function* pieces(content: Buffer): AsyncGenerator<Uint8Array, void, undefined> {

@@ -71,6 +71,11 @@ export class ByteInput {
     return this.#full;
   }
 
+  /** Whether somebody waits for more to arrive. */
+  get isAwaited(): boolean {
+    return this.#wake !== undefined;
+  }
+
   /** Whether there is anything that has not been decoded yet. */
   get hasArrived(): boolean {
     return this.#cursor.remaining > 0;

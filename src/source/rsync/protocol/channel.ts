@@ -78,6 +78,8 @@ export class Channel {
   #lastOutputMs = performance.now();
   /** As `#lastOutputMs`, but for the empty messages that keep the connection alive. */
   #lastSaidMs = performance.now();
+  /** Since when we wait for the other side and not it for us. */
+  #theirTurnMs = performance.now();
   #timer: NodeJS.Timeout | undefined;
   #wakeWriters: (() => void)[] = [];
 
@@ -95,23 +97,31 @@ export class Channel {
   }
 
   /**
-   * Ends the connection when nothing came for `silenceMs` although it was the other side's turn, and sends an empty
-   * message when we were silent for `keepAliveMs`, so that the other side does not do the same.
+   * Ends the connection, with the error that `silent` gives, when nothing came for `silenceMs` although it was the other
+   * side's turn; and sends an empty message when we were silent for `keepAliveMs`, so that the other side does not do the
+   * same. Replaces what was set before.
    */
-  watch(silenceMs: number, keepAliveMs: number): void {
+  watch(silenceMs: number, keepAliveMs: number, silent: (seconds: number) => Error = silentFor): void {
     clearInterval(this.#timer);
+    this.#theirTurnMs = performance.now();
     const everyMs = Math.max(10, Math.min(keepAliveMs, silenceMs) / 4);
     this.#timer = setInterval(() => {
       const now = performance.now();
-      const silentMs = now - Math.max(this.#lastInputMs, this.#lastSaidMs);
-      if (this.expectsInput && !this.input.isFull && silentMs > silenceMs) {
-        const seconds = Math.round(silenceMs / 1000);
-        this.fail(new RsyncFailedError(`the other side was silent for ${seconds} s`, RSYNC_EXIT.timeout));
+      if (!this.#isTheirTurn) this.#theirTurnMs = now;
+      const silentMs = now - Math.max(this.#lastInputMs, this.#lastSaidMs, this.#theirTurnMs);
+      if (silentMs > silenceMs) {
+        this.fail(silent(Math.round(silenceMs / 1000)));
       } else if (this.#multiplexedOut && now - this.#lastOutputMs > keepAliveMs) {
         this.#writeSilently(frameHeader(MESSAGE.data, 0));
       }
     }, everyMs);
     this.#timer.unref();
+  }
+
+  /** Not while we ourselves do not take what it says. */
+  get #isTheirTurn(): boolean {
+    if (!this.expectsInput || this.input.isFull) return false;
+    return this.input.isAwaited || this.#transport.output.writableNeedDrain;
   }
 
   /** From here on, what arrives is wrapped in messages. */
@@ -316,6 +326,10 @@ export class Channel {
   #closedError(): unknown {
     return this.#failure ?? this.closedError();
   }
+}
+
+function silentFor(seconds: number): RsyncFailedError {
+  return new RsyncFailedError(`the other side was silent for ${seconds} s`, RSYNC_EXIT.timeout);
 }
 
 function frameHeader(tag: number, length: number): Buffer {
