@@ -12,6 +12,8 @@ import type { RemoteShell } from "../../source/rsync/remote-process.ts";
 import { keepKnownHosts, pullFile } from "./pull-files.ts";
 
 const CONNECT_SECONDS = 20;
+/** Nobody types a password: so long a login may take until the rsync there speaks. */
+export const UNATTENDED_GREETING_MS = 2 * 60 * 1000;
 
 export interface SshRequest {
   readonly dataFolder: string;

@@ -11,6 +11,7 @@ import { withOwnRepository, type RunContext, type RunLog } from "./own-run.ts";
 import { keepSigningKey, pullFile } from "./pull-files.ts";
 import type { AdmittedPull } from "./pull-host.ts";
 import type { PullPaths } from "./pull-paths.ts";
+import { UNATTENDED_GREETING_MS } from "./pull-ssh.ts";
 
 /** A host's rsync that is on its way to be spoken to. */
 export interface StartedHost {
@@ -45,6 +46,7 @@ export async function savePulled(
     oneFileSystem: false,
     compress: false,
     profile: settings.form === "plain" ? "plain" : undefined,
+    greetingMs: UNATTENDED_GREETING_MS,
     previous: previous.content,
     signal: unwanted.signal,
     onProblem: countingProblems(progress, log.problem),

@@ -10,7 +10,7 @@ import type { SourceProblem } from "../../source/source.ts";
 import { installationOf, type PullInstallation } from "./installation.ts";
 import type { PullKeys } from "./pull-files.ts";
 import { pathsOf, pathsOfPolicy, type PullPaths } from "./pull-paths.ts";
-import { askHost, lastLine, printable, pullShell, type SshAnswer } from "./pull-ssh.ts";
+import { askHost, lastLine, printable, pullShell, UNATTENDED_GREETING_MS, type SshAnswer } from "./pull-ssh.ts";
 
 export interface PullFinding {
   /** `ok`; `warning`: it works, but not as it should; `failed`: it does not work. */
@@ -61,6 +61,7 @@ export async function testHost(request: TestRequest): Promise<PullTest> {
       remote: { shell: pullShell(request), login: request.pull.login },
       paths: paths.paths,
       filters: [...remoteFilters(paths.excludes), ...paths.paths.map(notDeeperThan)],
+      greetingMs: UNATTENDED_GREETING_MS,
       onProblem: (problem) => problems.push(problem),
     });
   } catch (error) {

@@ -624,8 +624,11 @@ describe("a sender that lies", () => {
   });
 
   it("says nothing: it is left after a while", async () => {
-    const connection = connect();
-    await assert.rejects(takeAllPlain(connection.client, { silenceMs: 100 }), /silent/);
+    const mute = connect();
+    await assert.rejects(takeAllPlain(mute.client, { greetingMs: 100 }), /let no rsync speak/);
+    const falling = connect();
+    falling.server.output.write(Buffer.concat(serverParts()));
+    await assert.rejects(takeAllPlain(falling.client, { silenceMs: 100 }), /silent/);
   });
 
   it("gives up with an error of its own, which is passed on in words", async () => {

@@ -22,6 +22,8 @@ export interface RemoteSourceOptions {
   readonly compress: boolean;
   /** By default all is asked for, and the plainest form where that is refused. */
   readonly profile?: PullProfile | undefined;
+  /** How long the login may take; by default long enough for a person to type a password. */
+  readonly greetingMs?: number | undefined;
   /** The last version of a file, so that only what has changed in it must travel. */
   readonly previous: (path: RawPath) => Promise<Basis | undefined> | undefined;
   /** Ends the opening: nobody wants the source any more. */
@@ -48,6 +50,7 @@ export async function openRemoteSource(options: RemoteSourceOptions): Promise<Re
     ...(options.profile !== undefined && { profile: options.profile }),
     filters: remoteFilters(options.excludes),
     circumstances: JSON.stringify([options.excludes, options.excludesIgnoringCase, options.excludeLargerThanBytes]),
+    greetingMs: options.greetingMs,
     previous: options.previous,
     onProblem: options.onProblem,
   });

@@ -33,6 +33,8 @@ export interface RsyncSourceOptions extends PullStart {
   readonly newestProtocol?: number;
   /** Whatever else, if it is another than last time, makes the same list to be saved in another way. */
   readonly circumstances?: string;
+  /** How long the login may take, until the other rsync says its first word. */
+  readonly greetingMs?: number | undefined;
   readonly silenceMs?: number;
   readonly mostFiles?: number;
   /** The last version of a file at a path of the snapshot, so that only what has changed in it must travel. */
@@ -60,6 +62,9 @@ export interface RsyncTraffic {
   readonly matchedBytes: number;
 }
 
+/** Somebody may be looking for a password. */
+const GREETING_MS = 5 * 60 * 1000;
+/** Of what is excluded, it says nothing while it makes its list. */
 const SILENCE_MS = 30 * 60 * 1000;
 const KEEP_ALIVE_MS = 15 * 1000;
 const MOST_FILES = 20_000_000;
@@ -102,7 +107,7 @@ export async function openSourceOver(
   const listedMs = Date.now();
   const channel = new Channel(remote.transport);
   channel.closedError = () => closedEarly(options, remote);
-  channel.watch(options.silenceMs ?? SILENCE_MS, KEEP_ALIVE_MS);
+  channel.watch(options.greetingMs ?? GREETING_MS, KEEP_ALIVE_MS, (seconds) => notGreeted(options, remote, seconds));
   const giveUp = (): void => {
     channel.close();
     remote.kill();
@@ -133,6 +138,7 @@ async function openSession(
     newestProtocol: options.newestProtocol,
     negotiateCompression: (options.compress ?? false) && profile === "full",
   });
+  channel.watch(options.silenceMs ?? SILENCE_MS, KEEP_ALIVE_MS);
   const sums = await openStrongSums(agreement.checksum, agreement.seed);
   const said = hearComplaints(options, remote, channel);
   channel.multiplexInput();
@@ -339,6 +345,13 @@ const closedWords = (where: string): string => `the connection to ${where} was c
 
 function closedEarly(options: RsyncSourceOptions, remote: RemoteProcess): RsyncFailedError {
   return new RsyncFailedError(closedWords(placeOf(options)) + lastWords(remote), RSYNC_EXIT.stream, { hint: GOES_ON });
+}
+
+function notGreeted(options: RsyncSourceOptions, remote: RemoteProcess, seconds: number): RsyncFailedError {
+  const message = `${placeOf(options)} let no rsync speak within ${seconds} s${lastWords(remote)}`;
+  return new RsyncFailedError(message, RSYNC_EXIT.timeout, {
+    hint: "log in there with ssh by hand and see what it waits for: a question, a profile or a forced command that hangs",
+  });
 }
 
 function placeOf({ remote }: RsyncSourceOptions): string {
