@@ -1,5 +1,5 @@
 import type { HoldfastError } from "../../errors.ts";
-import type { RawPath } from "../../platform/raw-path.ts";
+import { displayPath, type RawPath } from "../../platform/raw-path.ts";
 import { allExcluded } from "../all-excluded.ts";
 import type { ReportProblem, Source } from "../source.ts";
 import { problemFromComplaint } from "./complaints.ts";
@@ -66,6 +66,8 @@ export interface RsyncTraffic {
 const GREETING_MS = 5 * 60 * 1000;
 /** Of what is excluded, it says nothing while it makes its list. */
 const SILENCE_MS = 30 * 60 * 1000;
+/** Later there is no long silence but where a file cannot be read; a disc may have to start, or a server of files to restart. */
+const SILENCE_IN_FILE_MS = 10 * 60 * 1000;
 const KEEP_ALIVE_MS = 15 * 1000;
 const MOST_FILES = 20_000_000;
 /** How long the other side may take to say goodbye. */
@@ -163,10 +165,14 @@ async function openSession(
   const session = new ReceiverSession({ channel, agreement, sums, received, role: "client" });
   said.session = session;
   session.start();
+  const listed = listedSource({ received, order, session, onProblem, previous: options.previous, listedMs, digests });
+  channel.watch(options.silenceMs ?? SILENCE_IN_FILE_MS, KEEP_ALIVE_MS, (seconds) =>
+    silentInFile(options, session.awaitedPath, seconds),
+  );
   let goodbye: Promise<number | undefined> | undefined;
   const sayGoodbye = (): Promise<number | undefined> => (goodbye ??= within(GOODBYE_MS, end(session, channel, remote)));
   return {
-    ...listedSource({ received, order, session, onProblem, previous: options.previous, listedMs, digests }),
+    ...listed,
     agreement,
     profile,
     traffic: () => ({ receivedBytes: channel.receivedBytes, sentBytes: channel.sentBytes, ...session.counts }),
@@ -351,6 +357,17 @@ function notGreeted(options: RsyncSourceOptions, remote: RemoteProcess, seconds:
   const message = `${placeOf(options)} let no rsync speak within ${seconds} s${lastWords(remote)}`;
   return new RsyncFailedError(message, RSYNC_EXIT.timeout, {
     hint: "log in there with ssh by hand and see what it waits for: a question, a profile or a forced command that hangs",
+  });
+}
+
+/** Which file hangs we can only guess: what it has said of small ones before that, rsync may have kept back. */
+function silentInFile(options: RsyncSourceOptions, path: RawPath | undefined, seconds: number): RsyncFailedError {
+  const what = path === undefined ? "" : ` when it was to send /${displayPath(path)}`;
+  return new RsyncFailedError(`rsync on ${placeOf(options)} was silent for ${seconds} s${what}`, RSYNC_EXIT.timeout, {
+    hint:
+      path === undefined
+        ? GOES_ON
+        : `reading this file, or one soon after it, may hang: a pipe, or a mount whose server is gone; ${GOES_ON}`,
   });
 }
 

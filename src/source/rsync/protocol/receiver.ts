@@ -297,6 +297,15 @@ export class ReceiverSession {
     return this.#awaitedRepeats.size > 0 || [...wanted, ...sent].some((transfer) => !transfer.isSettled);
   }
 
+  /** Path of the file that must come next of those whose content was asked for. */
+  get awaitedPath(): RawPath | undefined {
+    for (let place = this.#sentHead; place < this.#sent.length; place++) {
+      const { transfer, state } = this.#sent[place];
+      if (transfer !== undefined && state !== "skipped") return transfer.request.path;
+    }
+    return undefined;
+  }
+
   get #isAnswered(): boolean {
     return (
       this.#failure === undefined &&
