@@ -6,7 +6,7 @@ import { existsSync } from "node:fs";
 import path from "node:path";
 import { HoldfastError } from "../errors.ts";
 import { dataFile } from "../fleet/data-folder.ts";
-import { openDatabase } from "../fleet/database/open.ts";
+import { openBesideServer } from "../fleet/database/open.ts";
 import { serveRsyncDoor } from "../server/pulls/rsync-door.ts";
 import { programVersion } from "./program-version.ts";
 import { leaveAtEnd } from "../platform/leave.ts";
@@ -32,7 +32,7 @@ async function answerRsync(socketPath: string, host: string, command: string): P
   const dataFolder = path.dirname(path.resolve(socketPath));
   const file = dataFile.database(dataFolder);
   if (!existsSync(file)) return refuse("the server's data is not where its socket is");
-  const { database } = openDatabase(file, Date.now());
+  const database = openBesideServer(file);
   try {
     const transport = { input: process.stdin, output: process.stdout, complaints: process.stderr };
     const program = `holdfast ${programVersion()}`;

@@ -3,7 +3,7 @@ import { setPriority } from "node:os";
 import { text } from "node:stream/consumers";
 import { dataFile } from "../fleet/data-folder.ts";
 import { findAccount } from "../fleet/accounts.ts";
-import { openDatabase } from "../fleet/database/open.ts";
+import { openBesideServer } from "../fleet/database/open.ts";
 import { JOB_FAILED, runJob, type MaintenanceJob } from "./maintenance-jobs.ts";
 import { leaveAtEnd } from "../platform/leave.ts";
 
@@ -19,7 +19,7 @@ if (import.meta.main) {
   const { dataFolder, job } = JSON.parse(await text(process.stdin)) as ToldJob;
   const stopping = new AbortController();
   process.once("SIGTERM", () => stopping.abort(new Error("the server was stopped")));
-  const { database } = openDatabase(dataFile.database(dataFolder), Date.now());
+  const database = openBesideServer(dataFile.database(dataFolder));
   const account = await findAccount(database, job.account);
   const context = { database, dataFolder, nowMs: Date.now, signal: stopping.signal };
   const { state } = await runJob(context, account, job);

@@ -6,7 +6,7 @@ import { test } from "node:test";
 import { temporaryFolder } from "../../../test/support/temporary-folder.ts";
 import { NewerFormatError } from "../../errors.ts";
 import { migrate, versionOf } from "./migrations.ts";
-import { openDatabase } from "./open.ts";
+import { openBesideServer, openDatabase } from "./open.ts";
 
 const NOW_MS = Date.parse("2026-11-20T12:00:00Z");
 const account = { name: "a", storage_url: "/srv/a", key_mode: "server", created_ms: 1 } as const;
@@ -85,4 +85,12 @@ test("goes from step to step, and stays where a step fails", () => {
   assert.throws(() => migrate(sqlite, [...steps, "INSERT INTO a VALUES (2, 3); nonsense"]));
   assert.equal(versionOf(sqlite), 2);
   assert.deepEqual({ ...sqlite.prepare("SELECT * FROM a").get() }, { x: 1, y: null });
+});
+
+test("a process beside the server leaves a damaged database where it is", (t) => {
+  const folder = temporaryFolder(t);
+  const file = path.join(folder, "fleet.sqlite");
+  writeFileSync(file, "this is not a database at all, it is only text".repeat(99));
+  assert.throws(() => openBesideServer(file), /not a database/);
+  assert.deepEqual(readdirSync(folder), ["fleet.sqlite"]);
 });

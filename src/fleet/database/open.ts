@@ -29,6 +29,14 @@ export function openDatabase(file: string, nowMs: number): OpenedDatabase {
     for (const ending of ["", "-wal", "-shm"]) if (existsSync(file + ending)) renameSync(file + ending, aside + ending);
     damaged = { file: aside, problem };
   }
+  return { database: openBesideServer(file), isNew: !existed || damaged !== undefined, damaged };
+}
+
+/**
+ * Opens the database for a process beside the server, which checked it when it started: to check it again takes the longer the
+ * more it holds, and to set it aside would take it away from the server. Throws `NewerFormatError`.
+ */
+export function openBesideServer(file: string): Database {
   const sqlite = connect(file);
   if (versionOf(sqlite) > DATABASE_VERSION) {
     sqlite.close();
@@ -37,11 +45,7 @@ export function openDatabase(file: string, nowMs: number): OpenedDatabase {
     });
   }
   migrate(sqlite);
-  return {
-    database: new Kysely<Schema>({ dialect: nodeSqliteDialect(sqlite) }),
-    isNew: !existed || damaged !== undefined,
-    damaged,
-  };
+  return new Kysely<Schema>({ dialect: nodeSqliteDialect(sqlite) });
 }
 
 /** A database in memory, for tests. */

@@ -5,7 +5,7 @@
 import { setPriority } from "node:os";
 import { createInterface } from "node:readline";
 import { dataFile } from "../../fleet/data-folder.ts";
-import { openDatabase } from "../../fleet/database/open.ts";
+import { openBesideServer } from "../../fleet/database/open.ts";
 import { lockHost } from "./host-lock.ts";
 import { pullHost } from "./pull-host.ts";
 import { leaveAtEnd } from "../../platform/leave.ts";
@@ -40,7 +40,7 @@ if (import.meta.main) {
   lines.once("close", stop);
   // After a crash of the server, another may be on its way out.
   const lock = lockHost(dataFolder, host, 2 * LEAVE_MS);
-  const { database } = openDatabase(dataFile.database(dataFolder), Date.now());
+  const database = openBesideServer(dataFile.database(dataFolder));
   const context = { database, dataFolder, nowMs: Date.now, program, signal: stopping.signal };
   const { state } = await pullHost(context, host, runId);
   await database.destroy();
