@@ -34,6 +34,7 @@ export function explain({ run: { id, state }, host }: WantedRun, nowMs: number):
   const { name, askedMs } = host;
   const follow = `follow it with: holdfast runs follow ${id}`;
   if (state !== "waiting") return [`run ${id} of ${name} ${begun(state)}; ${follow}`];
+  if (host.pull !== undefined) return [`run ${id} of ${name} waits until another pull has ended; ${follow}`];
   const lines = [`run ${id} waits until ${name} comes for it, as the server does not call hosts; ${follow}`];
   if (askedMs !== undefined && nowMs - askedMs < 2 * ASK_EVERY_MS) {
     const byMs = Math.max(askedMs + ASK_EVERY_MS, nowMs) + 5 * MINUTE_MS;

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { setTimeout as wait } from "node:timers/promises";
 import type { Cleanup } from "../../../test/support/at-end.ts";
 import { atEnd } from "../../../test/support/at-end.ts";
 import { BusyError, UsageError } from "../../errors.ts";
@@ -95,6 +96,27 @@ test("what failed is tried again later and later; a person who waits comes first
   clock.nowMs += 2 * MINUTE_MS;
   await pulls.tick();
   assert.deepEqual([...told.keys()], [other]);
+});
+
+test("of pulls that are asked for all at once, some wait until others have ended", async (t) => {
+  const names = Array.from({ length: 10 }, (_, number) => `h${number}`);
+  const { fleet, pulls, told } = await place(t, names, 2);
+  const { database } = fleet;
+  const hosts = await Promise.all(names.map((name) => findHost(database, name)));
+  const ids = await Promise.all(hosts.map((host) => pulls.start(host)));
+  assert.equal(told.size, 8);
+  const states = async () => (await Promise.all(ids.map((id) => findRun(database, id)))).map((run) => run?.state);
+  assert.equal((await states()).filter((state) => state === "waiting").length, 2);
+
+  const done = new Set<string>();
+  while (told.size > 0) {
+    const [[name, pull]] = told;
+    done.add(name);
+    await pull.finish({ state: "failed", error: "no" });
+    for (let turns = 0; turns < 50 && told.size < Math.min(8, names.length - done.size); turns++) await wait(5);
+  }
+  assert.equal(done.size, 10);
+  assert.deepEqual(await states(), Array<string>(10).fill("failed"));
 });
 
 test("a process that ends without a word has failed, and so have those that the server stops", async (t) => {

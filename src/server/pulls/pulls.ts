@@ -8,7 +8,7 @@ import type { Database } from "../../fleet/database/open.ts";
 import { listHosts, type Host } from "../../fleet/hosts.ts";
 import { listPolicies } from "../../fleet/policies.ts";
 import { nextPullMs } from "../../fleet/pull-schedule.ts";
-import { beginRun, endRun } from "../../fleet/runs.ts";
+import { beginRun, endRun, wantRun } from "../../fleet/runs.ts";
 import { parseSchedule } from "../../fleet/schedule.ts";
 import type { Log } from "../log.ts";
 import type { ToldPull } from "./pull-process.ts";
@@ -32,8 +32,8 @@ export interface Pulls {
   /** Starts what is due, as far as there is room. Resolves when it is started. */
   tick(): Promise<void>;
   /**
-   * Starts a pull now, and gives the number of its run. Throws `BusyError` where one is under way, `UsageError` where the
-   * server does not pull from the host.
+   * Starts a pull that a person wants now, or as soon as others of that kind have ended where there are too many. Gives the
+   * number of its run. Throws `BusyError` where one is under way, `UsageError` where the server does not pull from the host.
    */
   start(host: Host): Promise<number>;
   /** Pulls under way, by account. */
@@ -46,10 +46,13 @@ export interface Pulls {
 const GIVES_WAY_AFTER_MS = 60 * 60 * 1000;
 /** Of those that gave way, there are so many times `atOnce` at most. */
 const GAVE_WAY_TIMES = 3;
+/** Of those that a person asked for, there are so many times `atOnce` at most: a script may ask for all hosts. */
+const WANTED_TIMES = 4;
 
 interface UnderWay {
   readonly account: string;
   readonly startedMs: number;
+  readonly isWanted: boolean;
   readonly stopping: AbortController;
   runId: number | undefined;
   done: Promise<void>;
@@ -60,15 +63,19 @@ export function createPulls(options: PullsOptions): Pulls {
   const underWay = new Map<string, UnderWay>();
   let isClosed = false;
   let ticking = false;
+  let startingWaiting: Promise<void> = Promise.resolve();
 
-  async function start(host: Host): Promise<number> {
+  /** Undefined where there is no room for one more that a person wants. */
+  async function start(host: Host, isWanted: boolean): Promise<number | undefined> {
     // The process of a run that has ended may still be on its way out.
     if (!(await isRunning(database, host))) await underWay.get(host.name)?.done;
     if (underWay.has(host.name)) throw new BusyError(`${host.name} is being pulled already`);
     if (isClosed) throw new BusyError("the server is being stopped");
+    if (isWanted && !mayStartWanted()) return undefined;
     const running: UnderWay = {
       account: host.account,
       startedMs: nowMs(),
+      isWanted,
       stopping: new AbortController(),
       runId: undefined,
       done: Promise.resolve(),
@@ -82,7 +89,13 @@ export function createPulls(options: PullsOptions): Pulls {
       throw error;
     }
     running.runId = runId;
-    running.done = follow(host, runId, running.stopping.signal).finally(() => underWay.delete(host.name));
+    running.done = follow(host, runId, running.stopping.signal).finally(() => {
+      underWay.delete(host.name);
+      startingWaiting = startingWaiting.then(startWaiting).catch((error: unknown) => {
+        // Somebody else was faster, or the server is being stopped.
+        if (!(error instanceof BusyError)) log("error", messageOf(error));
+      });
+    });
     if (isClosed) running.stopping.abort();
     return runId;
   }
@@ -93,6 +106,20 @@ export function createPulls(options: PullsOptions): Pulls {
       const error = `it took longer than ${options.longestMs / 3_600_000} hours (longest_hours), and was stopped; the next goes on from there`;
       await endRun(database, runId, { state: "failed", error }, nowMs());
       stopping.abort();
+    }
+  }
+
+  function mayStartWanted(): boolean {
+    return [...underWay.values()].filter(({ isWanted }) => isWanted).length < WANTED_TIMES * options.atOnce;
+  }
+
+  /** Starts what persons wait for, as far as there is room. */
+  async function startWaiting(): Promise<void> {
+    if (isClosed || !mayStartWanted()) return;
+    const histories = await pullHistories(database);
+    for (const host of await pulledHosts(database)) {
+      if (isClosed || !mayStartWanted()) return;
+      if (histories.get(host.id)?.wanted === 1 && !underWay.has(host.name)) await start(host, true);
     }
   }
 
@@ -128,7 +155,7 @@ export function createPulls(options: PullsOptions): Pulls {
     start: async (host) => {
       if (host.pull === undefined) throw new UsageError(`the server does not pull from "${host.name}"`);
       if (host.state !== "active") throw new UsageError(`the host "${host.name}" is ${host.state}`);
-      return start(host);
+      return (await start(host, true)) ?? (await wantRun(database, host.id, nowMs())).id;
     },
     async tick() {
       if (ticking || isClosed) return;
@@ -138,8 +165,9 @@ export function createPulls(options: PullsOptions): Pulls {
         const due = await duePulls(database, nowMs());
         for (const host of due) {
           if (!mayStart()) break;
-          if (!underWay.has(host.name)) await start(host);
+          if (!underWay.has(host.name)) await start(host, false);
         }
+        await startWaiting();
       } finally {
         ticking = false;
       }
@@ -149,6 +177,7 @@ export function createPulls(options: PullsOptions): Pulls {
       isClosed = true;
       for (const { stopping } of underWay.values()) stopping.abort();
       await Promise.all([...underWay.values()].map(({ done }) => done));
+      await startingWaiting;
     },
   };
 }
@@ -164,7 +193,7 @@ async function isRunning(database: Database, host: Host): Promise<boolean> {
 
 /** Active hosts whose time has come: first those that a person waits for, then the longest overdue. */
 async function duePulls(database: Database, nowMs: number): Promise<Host[]> {
-  const hosts = (await listHosts(database)).filter(({ pull, state }) => pull !== undefined && state === "active");
+  const hosts = await pulledHosts(database);
   if (hosts.length === 0) return [];
   const policies = new Map((await listPolicies(database)).map((policy) => [policy.name, policy]));
   const histories = await pullHistories(database);
@@ -186,6 +215,10 @@ async function duePulls(database: Database, nowMs: number): Promise<Host[]> {
     .filter(({ dueMs }) => dueMs <= nowMs)
     .toSorted((a, b) => a.dueMs - b.dueMs)
     .map(({ host }) => host);
+}
+
+async function pulledHosts(database: Database): Promise<Host[]> {
+  return (await listHosts(database)).filter(({ pull, state }) => pull !== undefined && state === "active");
 }
 
 interface HistoryRow {
