@@ -11,7 +11,8 @@ import { keyOfToken } from "../fleet/enrolment.ts";
 import { checkName } from "../fleet/names.ts";
 import { sshOptionPath } from "../fleet/ssh-option-path.ts";
 import { hostPolicyOf, policySettings } from "../fleet/policies.ts";
-import { makeFolder, writeFileDurably } from "../fleet/write-file.ts";
+import { writeFileDurably } from "../fleet/write-file.ts";
+import { makeFolder } from "../platform/make-folder.ts";
 import { opensshPrivateKey } from "../crypto/openssh-key.ts";
 import {
   agentFile,

@@ -3,9 +3,10 @@
  * fetched anew; what is damaged is not used.
  */
 import { createHash, randomBytes } from "node:crypto";
-import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
+import { dirname, join } from "node:path";
 import { sha256Hex } from "../crypto/keyed-hash.ts";
+import { makeFolder } from "../platform/make-folder.ts";
 import type { Listing } from "../wire/listing.ts";
 
 export interface ObjectCache {
@@ -32,7 +33,7 @@ export function openObjectCache(folder: string): ObjectCache {
   async function write(path: string, content: readonly Uint8Array[]): Promise<void> {
     const temporary = `${path}.${randomBytes(6).toString("hex")}${TEMPORARY}`;
     try {
-      await mkdir(join(path, ".."), { recursive: true, mode: 0o700 });
+      makeFolder(dirname(path));
       await writeFile(temporary, Buffer.concat(content), { mode: 0o600 });
       await rename(temporary, path);
     } catch {

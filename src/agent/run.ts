@@ -4,7 +4,7 @@ import type { BackupProgress, BackupResult } from "../backup/backup.ts";
 import { backupToRepository } from "../backup/backup-to-repository.ts";
 import { messageOf } from "../errors.ts";
 import { mounts } from "../platform/mounts.ts";
-import { makeFolder } from "../fleet/write-file.ts";
+import { makeFolder } from "../platform/make-folder.ts";
 import { rawPathFromText, type RawPath } from "../platform/raw-path.ts";
 import { openRepository, type Repository } from "../repository/repository.ts";
 import type { ReportProblem } from "../source/source.ts";

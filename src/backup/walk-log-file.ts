@@ -1,8 +1,9 @@
-import { closeSync, fstatSync, mkdirSync, openSync, readSync, renameSync, rmSync, writeSync } from "node:fs";
+import { closeSync, fstatSync, openSync, readSync, renameSync, rmSync, writeSync } from "node:fs";
 import { dirname } from "node:path";
 import { constants, zstdCompressSync, zstdDecompressSync } from "node:zlib";
 import { checksum16 } from "../crypto/keyed-hash.ts";
 import type { FileStat } from "../platform/file-stat.ts";
+import { makeFolder } from "../platform/make-folder.ts";
 
 /**
  * How much an entry's record tells the next run: all; nothing, as it was changed in the moment when it was read; or only
@@ -211,7 +212,7 @@ export interface LogFile {
 }
 
 export function createLogFile(path: string): LogFile {
-  mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+  makeFolder(dirname(path));
   const temporary = `${path}.${process.pid}.new`;
   const fd = openSync(temporary, "w", 0o600);
   writeSync(fd, MAGIC);

@@ -1,8 +1,9 @@
-import { access, mkdir, writeFile } from "node:fs/promises";
+import { access, writeFile } from "node:fs/promises";
 import { dirname } from "node:path";
 import { sha256Hex } from "../crypto/keyed-hash.ts";
 import { entryName } from "../format/tree.ts";
 import type { FileStat } from "../platform/file-stat.ts";
+import { makeFolder } from "../platform/make-folder.ts";
 import { ALWAYS_READ_SECONDS, type SourceEntry } from "../source/source.ts";
 import { createFolderScan, type FolderContent, type FrameOf, type Need, readFolder } from "./known-folders.ts";
 import {
@@ -339,7 +340,7 @@ export async function isWalkLogExpected(cacheDirectory: string, what: readonly s
 export async function expectWalkLog(cacheDirectory: string, what: readonly string[]): Promise<void> {
   const marker = markerPath(cacheDirectory, what);
   try {
-    await mkdir(dirname(marker), { recursive: true, mode: 0o700 });
+    makeFolder(dirname(marker));
     await writeFile(marker, "", { mode: 0o600 });
   } catch {
     // The cache is not there, or full.

@@ -1,8 +1,9 @@
-import { chmodSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { chmodSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { homedir, hostname, userInfo } from "node:os";
 import path from "node:path";
 import { generateSigningKey, signingKeyFromSeed, type SigningKey } from "../crypto/signing.ts";
 import { errnoOf, messageOf, UsageError } from "../errors.ts";
+import { makeFolder } from "../platform/make-folder.ts";
 
 /** `user@host`, for labels of keys. */
 export function userAtHost(): string {
@@ -32,7 +33,7 @@ export function hostSigningKey(environment: NodeJS.ProcessEnv = process.env): Si
   }
   const key = generateSigningKey();
   try {
-    mkdirSync(path.dirname(file), { recursive: true, mode: 0o700 });
+    makeFolder(path.dirname(file));
     // Another run may make one at the same moment: the last one stays, and both signed well.
     const temporary = `${file}.${process.pid}.new`;
     writeFileSync(temporary, `${key.privateKey.toString("base64")}\n`, { mode: 0o600 });

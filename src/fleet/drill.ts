@@ -2,7 +2,7 @@
  * A drill: restores a few files of a snapshot to scratch, reads them back from there, and compares with the ids that the
  * snapshot recorded. What it proves is the whole way: storage, keys, index, trees, content and a disc to restore to.
  */
-import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, rmSync } from "node:fs";
 import { open, type FileHandle } from "node:fs/promises";
 import path from "node:path";
 import { createBlobPlacer } from "../browse/file-layout.ts";
@@ -12,6 +12,7 @@ import { derivedKeys } from "../crypto/key-ring.ts";
 import { createKeyedHash, type KeyedHash } from "../crypto/keyed-hash.ts";
 import { messageOf } from "../errors.ts";
 import type { DirectoryEntry, FileEntry, TreeEntry } from "../format/tree.ts";
+import { makeFolder } from "../platform/make-folder.ts";
 import { displayPath, joinRaw, type RawPath } from "../platform/raw-path.ts";
 import { openFrameReader } from "../repository/frame-reader.ts";
 import type { Repository } from "../repository/repository.ts";
@@ -44,7 +45,7 @@ export async function drill(options: DrillOptions): Promise<DrillResult> {
   const snapshot = openSnapshot(repository, await readSnapshot(repository, snapshotId));
   const view = openSnapshotView(await openFrameReader(repository), snapshot.sealed.root);
   const hash = createKeyedHash(derivedKeys(repository.ring).data);
-  mkdirSync(options.scratchFolder, { recursive: true, mode: 0o700 });
+  makeFolder(options.scratchFolder);
   const folder = mkdtempSync(path.join(options.scratchFolder, "drill-"));
   const problems: string[] = [];
   const tried = new Set<string>();

@@ -1,7 +1,7 @@
-import { mkdirSync } from "node:fs";
 import path from "node:path";
 import { errnoOf, messageOf, StorageError, UsageError } from "../errors.ts";
 import { readXattrsFd, setXattrFd } from "../platform/extended-attributes.ts";
+import { makeFolder } from "../platform/make-folder.ts";
 import { closeFd, OPEN, openPath } from "../platform/open.ts";
 import { rawPathFromText } from "../platform/raw-path.ts";
 import { isNotPossible } from "./attributes.ts";
@@ -46,14 +46,15 @@ const UNFINISHED = { name: rawPathFromText("user.holdfast.unfinished"), value: B
 function openTarget({ target, view, dryRun }: RestoreOptions): Target {
   const full = path.resolve(target);
   try {
-    const isNew = dryRun !== true && mkdirSync(full, { recursive: true, mode: 0o700 }) !== undefined;
+    const isNew = dryRun !== true && makeFolder(full);
     const fd = openPath(rawPathFromText(full), OPEN.READ | OPEN.DIRECTORY);
     return { fd, isNew, becomesCopy: view.top.name !== "" && (isNew ? markUnfinished(fd) : isUnfinished(fd)) };
   } catch (error) {
-    const code = errnoOf(error);
+    const code = errnoOf(error instanceof StorageError ? error.cause : error);
     if (dryRun === true && code === "ENOENT") return { fd: -1, isNew: true, becomesCopy: false };
     if (code === "ENOTDIR" || code === "EEXIST")
       throw new UsageError(`the target ${target} is not a folder`, { cause: error });
+    if (error instanceof StorageError) throw error;
     throw new StorageError(`the target ${target} cannot be used: ${messageOf(error)}`, { cause: error });
   }
 }

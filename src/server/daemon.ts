@@ -18,7 +18,7 @@ import { openDatabase, type Database } from "../fleet/database/open.ts";
 import { DEFAULT_POLICY, DEFAULT_POLICY_NAME } from "../fleet/policies.ts";
 import { endInterruptedRuns } from "../fleet/runs.ts";
 import { saveAllSettings } from "../fleet/saved-settings.ts";
-import { makeFolder } from "../fleet/write-file.ts";
+import { makeFolder } from "../platform/make-folder.ts";
 import type { Repository } from "../repository/repository.ts";
 import { listSnapshots } from "../repository/snapshots.ts";
 import { shellQuoted } from "../platform/shell-quoted.ts";

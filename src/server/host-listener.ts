@@ -2,11 +2,12 @@
  * Where hosts come in: a Unix socket that only the server's own user can open. sshd has proven which host it is, and
  * `holdfast serve` says so in a line before the host's first byte.
  */
-import { chmod, mkdir, rm, stat } from "node:fs/promises";
+import { chmod, rm, stat } from "node:fs/promises";
 import { connect, createServer, type Socket } from "node:net";
 import { dirname } from "node:path";
 import { once } from "node:events";
 import { BusyError, errnoOf, LockedError, ProtocolError } from "../errors.ts";
+import { makeFolder } from "../platform/make-folder.ts";
 import { socketAddress } from "../platform/socket-address.ts";
 import { type Connection, type ConnectionOptions, openConnection } from "../wire/connection.ts";
 import { type HostSessionOptions, serveHost } from "./host-session.ts";
@@ -73,7 +74,7 @@ export async function listenForHosts(options: HostListenerOptions): Promise<Host
     return new BusyError(`this host has ${already} connections to the server already`);
   }
 
-  await mkdir(dirname(socketPath), { recursive: true, mode: 0o700 });
+  makeFolder(dirname(socketPath));
   const address = socketAddress(socketPath);
   await removeStaleSocket(socketPath, address.path);
   const server = createServer((socket) => {

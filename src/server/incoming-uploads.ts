@@ -3,10 +3,11 @@
  * one whose connection breaks goes on where it stopped.
  */
 import { createHash, randomBytes } from "node:crypto";
-import { mkdir, open, readdir, rm, stat, type FileHandle } from "node:fs/promises";
+import { open, readdir, rm, stat, type FileHandle } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as wait } from "node:timers/promises";
 import { errnoOf, ProtocolError } from "../errors.ts";
+import { makeFolder } from "../platform/make-folder.ts";
 import { createSlots } from "./slots.ts";
 
 export interface IncomingUploads {
@@ -52,7 +53,7 @@ export async function openIncomingUploads(
   limits: Partial<IncomingLimits> = {},
 ): Promise<IncomingUploads> {
   const { memoryBytes, keptPerHost, keptMs, storedAtOnce } = { ...LIMITS, ...limits };
-  await mkdir(folder, { recursive: true, mode: 0o700 });
+  makeFolder(folder);
   /** Files that are being written, each with what resolves when that is over. */
   const inUse = new Map<string, Promise<void>>();
   const slots = createSlots(storedAtOnce);

@@ -298,3 +298,12 @@ test("a repository on a read-only disc can be read, and refuses to be written to
   assertFails(await at.run([...repo, "backup", at.source]), 1, /read-only/i);
   assertFails(await at.run([...repo, "forget", "latest"]), 1, /read-only/i);
 });
+
+test("folders that no kernel would make hold nothing up", async (t) => {
+  const at = workplace(t);
+  const env = { HOLDFAST_CACHE_DIR: "/proc/holdfast/cache", HOLDFAST_CONFIG_DIR: "/proc/holdfast/config" };
+  await at.ok(["init"], { env });
+  await at.ok(["backup", at.source], { env });
+  const restored = await at.run(["restore", "latest", "--target", "/proc/holdfast/target"], { env });
+  assertFails(restored, 1, /could not make the folder \/proc\/holdfast\/target: no such file/);
+});

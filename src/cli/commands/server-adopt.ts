@@ -2,7 +2,7 @@ import path from "node:path";
 import { adoptRepository } from "../../fleet/adopt.ts";
 import { dataFile } from "../../fleet/data-folder.ts";
 import { openDatabase } from "../../fleet/database/open.ts";
-import { makeFolder } from "../../fleet/write-file.ts";
+import { makeFolder } from "../../platform/make-folder.ts";
 import { becomeOwnerOf, lockDataFolder, refuseServedRepository } from "../../server/data-folder-lock.ts";
 import type { Invocation } from "../command-spec.ts";
 import { readUnlock, repositoryOptions } from "../open-repository.ts";
