@@ -130,7 +130,8 @@ const LEAF = 1;
 const FAN = 2;
 const CONTENT_LIST = 3;
 
-const MAXIMUM_NAME_BYTES = 255;
+/** As everywhere on Linux (NAME_MAX, XATTR_NAME_MAX). A name that is longer cannot be saved. */
+export const MAXIMUM_NAME_BYTES = 255;
 const MAXIMUM_MODE = 0o7777;
 const MAXIMUM_U32 = 0xffff_ffff;
 

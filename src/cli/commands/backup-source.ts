@@ -2,6 +2,7 @@
 import { readFileSync, statSync } from "node:fs";
 import { resolve } from "node:path";
 import { messageOf, UsageError } from "../../errors.ts";
+import { MAXIMUM_NAME_BYTES } from "../../format/tree.ts";
 import {
   displayPath,
   rawPathFromBytes,
@@ -49,8 +50,6 @@ export interface OpeningSource {
 
 const atOnce = (source: Source): OpeningSource => ({ source, opened: Promise.resolve() });
 
-/** As everywhere on Linux (NAME_MAX). */
-const MAXIMUM_NAME_BYTES = 255;
 const BYTE_ORDER_MARK = Buffer.from("\ufeff");
 
 export type PreviousContent = RemoteSourceOptions["previous"];

@@ -1,9 +1,9 @@
-import type { TreeEntry } from "../../format/tree.ts";
+import { MAXIMUM_NAME_BYTES, type TreeEntry } from "../../format/tree.ts";
 import type { RawPath } from "../../platform/raw-path.ts";
 import type { ReportProblem, Source, SourceEntry } from "../source.ts";
 import { problemFromComplaint } from "./complaints.ts";
 import { asListed, pushChanges, type MovedEntry, type PushChanges } from "./push-changes.ts";
-import { folderDigests, LONGEST_NAME_BYTES, type FolderDigests } from "./folder-digests.ts";
+import { folderDigests, type FolderDigests } from "./folder-digests.ts";
 import { listedSource } from "./listed-source.ts";
 import type { ListedSource } from "./listed-source.ts";
 import type { PreviousTree } from "./previous-walk.ts";
@@ -89,7 +89,7 @@ function destinationOf({ paths }: ServerArguments): Destination {
   const text = paths[0]?.text ?? "";
   const parts = text.split("/").filter((part) => part !== "" && part !== ".");
   if (parts.includes("..")) throw new RsyncRefusedError("there is nothing above a snapshot", RSYNC_EXIT.usage);
-  if (parts.some((part) => part.length > LONGEST_NAME_BYTES)) {
+  if (parts.some((part) => part.length > MAXIMUM_NAME_BYTES)) {
     throw new RsyncRefusedError("the destination has a name of more than 255 bytes", RSYNC_EXIT.usage);
   }
   return { path: parts.join("/") as RawPath, isFolder: parts.length === 0 || /(?:^|\/)\.?$/.test(text) };

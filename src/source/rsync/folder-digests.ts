@@ -1,10 +1,8 @@
+import { MAXIMUM_NAME_BYTES } from "../../format/tree.ts";
 import { attributeHashes, hashText, isRacy, mix, type AttributeHashes } from "./fingerprint.ts";
 import type { PartOfFileList } from "./protocol/file-list-decoder.ts";
 import { MODE, isDirectory } from "./protocol/file-list.ts";
 import type { FileList, ListedFile } from "./protocol/file-list.ts";
-
-/** More, no file system of ours holds: such entries are reported and left out each time. */
-export const LONGEST_NAME_BYTES = 255;
 
 /**
  * Digests of folders: equal only as long as all is equal that the list tells of a folder and of all below it. They are
@@ -53,7 +51,7 @@ export function folderDigests(circumstances: string, listedMs: number): FolderDi
     const directory = isDirectory(file.mode) ? list.directoryOf(entry) : -1;
     const isSecond = directory >= 0 && list.entryOfDirectory(directory) !== entry;
     if (isSecond || list.linkGroup.get(entry) !== 0 || isRacy(file, listedMs)) isUnfit[parent] = 1;
-    if (list.store.length(list.namePlace(entry)) > LONGEST_NAME_BYTES) isUnfit[parent] = 1;
+    if (list.store.length(list.namePlace(entry)) > MAXIMUM_NAME_BYTES) isUnfit[parent] = 1;
     const place = (directory < 0 ? parent : directory) * LANES;
     for (let lane = 0; lane < LANES; lane++) sums[place + lane] += hashEntry(list, attributes[lane], entry, file, lane);
   }

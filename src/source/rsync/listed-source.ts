@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import type { ExtendedAttribute, Hole, TreeEntry } from "../../format/tree.ts";
+import { MAXIMUM_NAME_BYTES, type ExtendedAttribute, type Hole, type TreeEntry } from "../../format/tree.ts";
 import type { FileStat, FileType } from "../../platform/file-stat.ts";
 import { joinRaw } from "../../platform/raw-path.ts";
 import type { RawPath } from "../../platform/raw-path.ts";
@@ -17,7 +17,7 @@ import type { ReceiverSession } from "./protocol/receiver.ts";
 import { isAbbreviated } from "./protocol/xattr.ts";
 import type { WireAttribute } from "./protocol/xattr.ts";
 import { fingerprinter } from "./fingerprint.ts";
-import { LONGEST_NAME_BYTES, type FolderDigests } from "./folder-digests.ts";
+import type { FolderDigests } from "./folder-digests.ts";
 import { changeFlags, isContentChanged, type ComparedAttributes, type ListedState } from "./listed-changes.ts";
 import { comeWithContent, fetchLongAttributes, hasLongAttributes } from "./long-attributes.ts";
 import { withoutZeroRuns } from "./sparse-pieces.ts";
@@ -116,7 +116,7 @@ export function listedSource(parts: ListedSourceParts): ListedSource {
       skippedDepth = Number.POSITIVE_INFINITY;
       const name = step.entry < 0 ? list.directoryName(step.directory) : list.name(step.entry);
       const path = joinRaw(folders[step.depth - 1], name);
-      if (name.length > LONGEST_NAME_BYTES) {
+      if (name.length > MAXIMUM_NAME_BYTES) {
         if (step.directory >= 0) skippedDepth = step.depth;
         onProblem({ path, during: "list", error: new Error("its name is longer than 255 bytes") });
         continue;
