@@ -162,9 +162,15 @@ export async function findPolicy(database: Database, name: string): Promise<Poli
   return { id: row.id, name, ...readSettings(name, row.settings) };
 }
 
-/** Makes a policy, or changes it where it is there. */
+/** Makes a policy, or changes it where it is there. Throws `UsageError` where hosts could not follow it. */
 export async function savePolicy(database: Database, name: string, settings: PolicySettings): Promise<void> {
   checkName("policy", name);
+  const winding = settings.sources.find((source) => source.split("/").includes(".."));
+  if (winding !== undefined) {
+    throw new UsageError(`the policy's source "${winding}" has a part "..", which each host would follow its own way`, {
+      hint: "write it out in full",
+    });
+  }
   const text = JSON.stringify(settings);
   await database
     .insertInto("policies")

@@ -39,12 +39,6 @@ function settingsOf(options: PolicyOptions): Partial<PolicySettings> {
   if (options.schedule !== undefined) parseSchedule(options.schedule);
   const partial = options.source.find((path) => !path.startsWith("/") && path !== "all");
   if (partial !== undefined) throw new UsageError(`--source: "${partial}" is not a full path`);
-  const winding = options.source.find((path) => path.split("/").includes(".."));
-  if (winding !== undefined) {
-    throw new UsageError(`--source: "${winding}" has a part "..", which each host would follow its own way`, {
-      hint: "write it out in full",
-    });
-  }
   return {
     ...(options.schedule !== undefined && { schedule: options.schedule }),
     ...(options.source.length > 0 && { sources: listOr(options.source, "all") }),
