@@ -4,8 +4,17 @@ import { UsageError } from "../../errors.ts";
 import { fingerprintOf, lastLine, parseLogin, printable } from "./pull-ssh.ts";
 
 test("takes a login as ssh does, and nothing that could be more than that", () => {
-  const good = { "root@web1": "root@web1", web1: "web1", "a.b@10.0.0.1": "a.b@10.0.0.1", "root@[::1]": "root@::1" };
-  for (const [given, login] of Object.entries(good)) assert.equal(parseLogin(given), login);
+  const good = {
+    "root@web1": "root@web1",
+    "web1:": "web1",
+    "a.b@10.0.0.1": "a.b@10.0.0.1",
+    "root@[::1]": "root@::1",
+    "[fe80::1%eth0]": "fe80::1%eth0",
+  };
+  for (const [given, login] of Object.entries(good)) {
+    assert.equal(parseLogin(given), login);
+    assert.equal(parseLogin(login), login, "as it was kept, when it is changed later");
+  }
   const bad = [
     "",
     "-oProxyCommand=id",
@@ -15,7 +24,9 @@ test("takes a login as ssh does, and nothing that could be more than that", () =
     "root@web1:/etc",
     "$(id)@web1",
     "a@b@c\n",
-    "::",
+    ":::",
+    "-v@::1",
+    "root@fe80::1%-v;id",
   ];
   for (const given of bad) assert.throws(() => parseLogin(given), UsageError, given);
 });

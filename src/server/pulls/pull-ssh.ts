@@ -2,6 +2,7 @@
 import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { isIPv6 } from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { ConnectionError, UsageError } from "../../errors.ts";
@@ -22,9 +23,11 @@ export interface SshRequest {
   readonly pull: Pick<PullSettings, "login" | "port" | "identityFile" | "hostKeys">;
 }
 
-/** The login of `--pull`, as ssh takes it. Throws `UsageError`. */
+/** The login of `--pull`, as ssh takes it: also as this gives it, with an IPv6 address bare. Throws `UsageError`. */
 export function parseLogin(text: string): string {
-  const place = /^[\p{L}\p{N}_.%+@[\]:-]+$/u.test(text) ? parseRemotePath(`${text.replace(/:$/, "")}:`) : undefined;
+  const host = text.slice(text.lastIndexOf("@") + 1);
+  const written = isIPv6(host) ? `${text.slice(0, -host.length)}[${host}]` : text.replace(/:$/, "");
+  const place = /^[\p{L}\p{N}_.%+@[\]:-]+$/u.test(written) ? parseRemotePath(`${written}:`) : undefined;
   if (place?.path === "") return place.login;
   throw new UsageError(`${JSON.stringify(text)} is no login`, { hint: "write USER@HOST, as for ssh: root@web1" });
 }
