@@ -176,6 +176,11 @@ test("the test of a host says in words what is missing, and what to do", { skip:
   assert.deepEqual([emptied.state, emptied.snapshot], ["failed", null]);
   assert.match(emptied.error ?? "", /all that was named is excluded/);
   await site.admin("policy", "edit", "of-web1", "--exclude", "none");
+  await site.admin("policy", "edit", "of-web1", "--source", "/srv/with blank");
+  const odd = (await site.test("web1")).findings.at(-1)!;
+  assert.match(odd.text, /holdfast-gate on web1 can take no path with blanks .* \/srv\/with blank/);
+  assert.match(odd.hint!, /restrict,command="rrsync -ro \/"/);
+  await site.admin("policy", "edit", "of-web1", "--source", site.files);
   const winding = await site.adminFails("policy", "edit", "of-web1", "--source", "/srv/../etc");
   assert.match(winding.stderr, /has a part "\.\."/);
   const again = await site.adminFails(
@@ -218,7 +223,11 @@ test(
     const refused = await site.run("web1");
     assert.equal(refused.state, "failed");
     assert.match(refused.error ?? "", /Host key verification failed/);
-    await site.admin("host", "edit", "web1", "--new-host-key");
+    assert.match(refused.error ?? "", /holdfast host edit NAME --new-host-key/);
+    const hostKey = path.join(path.dirname(other.ssh.identityFile), "host_key.pub");
+    const fingerprint = (await runOk("ssh-keygen", ["-lf", hostKey])).split(" ")[1];
+    const edited = await site.admin("host", "edit", "web1", "--new-host-key");
+    assert.ok(edited.includes(`its host key is pinned: ${fingerprint}`), edited);
     assert.equal((await site.run("web1")).state, "succeeded");
   },
 );

@@ -40,13 +40,11 @@ function fullPath(file: string | undefined): string | undefined {
 
 /** What to do on the host, step by step, with lines to copy. */
 export function tellInstallation(output: Output, host: string, installation: PullInstallation): void {
-  const { login, port, fingerprints, gateFile, gatePath, gateLine, rrsyncLine, key, pathsLine, sudoLine } =
-    installation;
+  const { login, port, gateFile, gatePath, gateLine, rrsyncLine, key, pathsLine, sudoLine } = installation;
   const user = login.includes("@") ? login.slice(0, login.lastIndexOf("@")) : "that user";
   const root = `root@${login.slice(login.lastIndexOf("@") + 1)}`;
   const ssh = `ssh ${port === 22 ? "" : `-p ${port} `}${root}`;
-  output.note(`its host key is pinned: ${fingerprints.join(", ")}`);
-  output.note("  (compare it with what this prints there: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub)");
+  tellHostKeys(output, installation);
   output.note("");
   if (gateLine !== undefined) {
     output.note("1. Copy the gate there, a short script that lets the server read what is named and do nothing else:");
@@ -91,6 +89,12 @@ export function tellInstallation(output: Output, host: string, installation: Pul
   output.note("");
   output.note(`  holdfast host test ${host}`);
   output.note(`  holdfast host run ${host}`);
+}
+
+/** What is pinned from now on, for whoever wants to compare it. */
+export function tellHostKeys(output: Output, { fingerprints }: PullInstallation): void {
+  output.note(`its host key is pinned: ${fingerprints.join(", ")}`);
+  output.note("  (compare it with what this prints there: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub)");
 }
 
 /** A key as it was given, or what a file of that name holds. */

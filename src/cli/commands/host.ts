@@ -11,7 +11,7 @@ import type { PullInstallation } from "../../server/pulls/installation.ts";
 import { formatTable } from "../output/table.ts";
 import { serverLogin, serverOf } from "../server-access.ts";
 import { changedQuota, only, plural } from "./fleet-options.ts";
-import { changedPull, publicKeyOf, tellInstallation, tellPush, wantedPull } from "./host-pull.ts";
+import { changedPull, publicKeyOf, tellHostKeys, tellInstallation, tellPush, wantedPull } from "./host-pull.ts";
 import type {
   hostAddSpec,
   hostApproveSpec,
@@ -137,6 +137,7 @@ export const edit = {
     }
     if (output.json) output.jsonLine(host);
     output.note(`changed the host ${host.name}`);
+    if (options.newHostKey) tellHostKeys(output, await server.call<PullInstallation>("GET", `${path}/pull`));
     return 0;
   },
 };

@@ -51,6 +51,6 @@ export function installationOf(pull: PullSettings, keys: PullKeys, paths: readon
 }
 
 /** See `bin/holdfast-gate`: it compares words, and lets no character through that a shell could make something of. */
-function gateTakes(wanted: string): boolean {
+export function gateTakes(wanted: string): boolean {
   return /^[A-Za-z0-9_.,:=@%+/-]+$/.test(wanted);
 }

@@ -7,7 +7,7 @@ import { displayPath } from "../../platform/raw-path.ts";
 import { compileExcludes } from "../../source/local/exclude-patterns.ts";
 import { openRsyncSource, remoteFilters, RsyncFailedError, type RsyncSource } from "../../source/rsync/index.ts";
 import type { SourceProblem } from "../../source/source.ts";
-import { installationOf, type PullInstallation } from "./installation.ts";
+import { gateTakes, installationOf, type PullInstallation } from "./installation.ts";
 import type { PullKeys } from "./pull-files.ts";
 import { pathsOf, pathsOfPolicy, type PullPaths } from "./pull-paths.ts";
 import { askHost, lastLine, printable, pullShell, UNATTENDED_GREETING_MS, type SshAnswer } from "./pull-ssh.ts";
@@ -65,7 +65,7 @@ export async function testHost(request: TestRequest): Promise<PullTest> {
       onProblem: (problem) => problems.push(problem),
     });
   } catch (error) {
-    return fail(...whyRsyncFailed(request, error, problems));
+    return fail(...whyRsyncFailed(request, paths, error, problems));
   }
   await source.close();
   findings.push(...aboutRsync(source), ...aboutProblems(request, problems));
@@ -180,6 +180,7 @@ function notDeeperThan(path: string): string {
 
 function whyRsyncFailed(
   request: TestRequest,
+  { paths }: PullPaths,
   error: unknown,
   problems: readonly SourceProblem[],
 ): [text: string, hint: string | undefined] {
@@ -189,6 +190,13 @@ function whyRsyncFailed(
     return [`rsync is not installed on ${host}`, `install it there: apt-get install rsync`];
   }
   const refused = /(holdfast-gate: refused: .*)|(rrsync.*)/.exec(text)?.[0];
+  const tooOdd = paths.filter((path) => !gateTakes(path));
+  if (refused?.startsWith("holdfast-gate") === true && tooOdd.length > 0) {
+    return [
+      `holdfast-gate on ${host} can take no path with blanks or other characters such as in ${tooOdd.join(" ")}`,
+      `without them the others go through; rrsync takes all: ${installation(request).rrsyncLine}`,
+    ];
+  }
   if (refused !== undefined) {
     return [
       `the forced command on ${host} refuses what the server asks for: ${refused}`,

@@ -386,7 +386,7 @@ function lastWords(remote: RemoteProcess): string {
 const LOGIN_HINTS: readonly [said: RegExp, hint: string][] = [
   [
     /IDENTIFICATION HAS CHANGED/,
-    "somebody may be in between; if it was installed anew, take its old key out of known_hosts",
+    'somebody may be in between; if it was installed anew: "holdfast host edit NAME --new-host-key" on a server that pulls, else take its old key out of known_hosts',
   ],
   [/Host key verification failed|host key is known/, "log in once by hand with ssh, and look at the key that it shows"],
   [/Permission denied/, "the public key must stand in authorized_keys of that login"],

@@ -141,12 +141,29 @@ test("the host's own list names paths as the server reads it, and nothing beside
   const read = "rsync --server --sender -logDtprR --numeric-ids .";
   const ask = (asked: string): Promise<CommandResult> =>
     run("sh", [gate], { env: { SSH_ORIGINAL_COMMAND: `${read} ${asked}` }, cwd: folder, timeoutMs: 10_000 });
-  for (const text of [`${open}\n`, `# ours\r\n${open}\r\n`, ` \t${open}/ \n`, `/srv\n\n${open}`]) {
+  for (const text of [
+    `${open}\n`,
+    `# ours\r\n${open}\r\n`,
+    ` \t${open}/ \n`,
+    `/srv\n\n${open}`,
+    `\ufeff${open}\r\n`,
+    `/./.${open}/./.\n`,
+    `/${open.replaceAll("/", "//")}/`,
+  ]) {
     writeFileSync(conf, text);
     assert.ok((await ask(open)).stdoutBytes.length >= 4, JSON.stringify(text));
     assert.equal((await ask(secret)).status, 1, JSON.stringify(text));
   }
-  const none = [`${secret} of ours\n`, `x ${secret}\n`, `# ${secret}\n`, `${secret}\t\t/etc\n`, "", `${secret}*\n`];
+  const none = [
+    `${secret} of ours\n`,
+    `x ${secret}\n`,
+    `# ${secret}\n`,
+    `${secret}\t\t/etc\n`,
+    "",
+    `${secret}*\n`,
+    `x\ufeff${secret}`,
+    `${secret}/..`,
+  ];
   for (const text of none) {
     writeFileSync(conf, text);
     assert.deepEqual([(await ask(secret)).status, (await ask("/etc")).status], [1, 1], JSON.stringify(text));

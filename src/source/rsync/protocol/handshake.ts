@@ -156,7 +156,7 @@ async function readRemoteProtocol(channel: Channel): Promise<number> {
   const text = Buffer.concat([first, channel.input.takeAll()]).toString("latin1");
   const shown = JSON.stringify(text.slice(0, 200).trimEnd());
   throw new RsyncProtocolError(`the other side does not speak rsync; it said ${shown}`, {
-    hint: "the login there must print nothing (see .bashrc and .profile), and rsync must be installed",
+    hint: "the login there needs a shell that prints nothing (see .bashrc and .profile), and rsync",
   });
 }
 
