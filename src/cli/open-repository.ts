@@ -5,7 +5,7 @@ import { messageOf, UsageError } from "../errors.ts";
 import { openRepository, readConfig, type Repository, type Unlock } from "../repository/repository.ts";
 import { openStorage } from "../storage/open.ts";
 import { readOnlyStorage } from "../storage/read-only.ts";
-import { closeAtEnd } from "./at-end.ts";
+import { closeAtEnd, untilEnd } from "./at-end.ts";
 import type { Context } from "./context.ts";
 import { dataFolderOf } from "./data-option.ts";
 import { paceOf } from "./pace.ts";
@@ -81,7 +81,7 @@ export async function openFromOptions(
   if (options.repo?.startsWith(ACCOUNT_REPOSITORY) === true) {
     return openAccount(context, options, options.repo.slice(ACCOUNT_REPOSITORY.length), inputIsTaken);
   }
-  const storage = await openStorage(requireRepository(options), { pace: paceOf(context) });
+  const storage = untilEnd(await openStorage(requireRepository(options), { pace: paceOf(context) }));
   // Before a password is asked for: it may be the wrong place.
   await readConfig(storage);
   return openRepository(storage, await readUnlock(context, options, inputIsTaken), { keyHint: options.keyHint });
@@ -95,7 +95,7 @@ async function openAccount(
 ): Promise<Repository> {
   const { readKeyRing, storageOfAccount } = await import("../fleet/accounts.ts");
   const data = dataFolderOf({ data: process.env.HOLDFAST_DATA });
-  const storage = readOnlyStorage(await openStorage(storageOfAccount(data, name), { pace: paceOf(context) }));
+  const storage = readOnlyStorage(untilEnd(await openStorage(storageOfAccount(data, name), { pace: paceOf(context) })));
   await readConfig(storage);
   if (options.identityFile !== undefined) {
     return openRepository(storage, await readUnlock(context, options, inputIsTaken));

@@ -3,6 +3,7 @@ import { PREFIXES } from "../../format/names.ts";
 import { checkRepository, type CheckProblem, type CheckResult, type ReadData } from "../../repository/check.ts";
 import { readConfig, type Repository } from "../../repository/repository.ts";
 import { openStorage } from "../../storage/open.ts";
+import { untilEnd } from "../at-end.ts";
 import { paceOf } from "../pace.ts";
 import type { Invocation, OptionValues } from "../command-spec.ts";
 import type { Context } from "../context.ts";
@@ -42,7 +43,7 @@ async function open(
   { withoutKey }: CheckOptions,
 ): Promise<Omit<Repository, "ring"> & Partial<Repository>> {
   if (!withoutKey) return openFromSettings(context);
-  const storage = await openStorage(requireRepository(repositoryOptions(context)), { pace: paceOf(context) });
+  const storage = untilEnd(await openStorage(requireRepository(repositoryOptions(context)), { pace: paceOf(context) }));
   return { storage, config: await readConfig(storage), keyId: undefined };
 }
 

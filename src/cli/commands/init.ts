@@ -1,5 +1,6 @@
 import { createRepository } from "../../repository/repository.ts";
 import { createStorage } from "../../storage/open.ts";
+import { untilEnd } from "../at-end.ts";
 import type { Invocation } from "../command-spec.ts";
 import { userAtHost } from "../host-identity.ts";
 import { repositoryOptions, requireRepository } from "../open-repository.ts";
@@ -16,7 +17,7 @@ export async function run({ context }: Invocation<typeof initSpec.options>): Pro
     inputIsTaken: false,
     signal,
   });
-  const storage = await createStorage(place);
+  const storage = untilEnd(await createStorage(place));
   const { config } = await createRepository(storage, { passphrase, label: userAtHost(), now: new Date() });
   const id = config.id.toString("hex");
   if (output.json) output.jsonLine({ message_type: "initialized", id, repository: storage.location });

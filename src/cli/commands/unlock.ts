@@ -1,13 +1,14 @@
 import { readConfig } from "../../repository/repository.ts";
 import { removeNotes } from "../../repository/running.ts";
 import { openStorage } from "../../storage/open.ts";
+import { untilEnd } from "../at-end.ts";
 import type { Invocation } from "../command-spec.ts";
 import { repositoryOptions, requireRepository } from "../open-repository.ts";
 import type { unlockSpec } from "./unlock.spec.ts";
 
 export async function run({ context, options }: Invocation<typeof unlockSpec.options>): Promise<number> {
   const { output } = context;
-  const storage = await openStorage(requireRepository(repositoryOptions(context)));
+  const storage = untilEnd(await openStorage(requireRepository(repositoryOptions(context))));
   await readConfig(storage);
   const { removed, kept } = await removeNotes(storage, options.removeAll);
   if (output.json) {
