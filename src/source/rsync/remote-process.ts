@@ -1,4 +1,5 @@
 import { spawn } from "node:child_process";
+import { errnoOf } from "../../errors.ts";
 import { fastCipherOptions } from "../../platform/ssh-cipher.ts";
 import { shellCommand } from "./remote-command.ts";
 import type { Transport } from "./protocol/channel.ts";
@@ -29,6 +30,8 @@ export interface RemoteProcess {
   readonly transport: Transport;
   /** How it ended: its exit status, 125 where it was killed, 127 where it could not be started. */
   readonly exited: Promise<number>;
+  /** Why it could not be started, where that is so: nobody there was asked then. */
+  readonly startError: () => string | undefined;
   /** The last of what it said beside the protocol. */
   readonly complaints: () => string;
   /** Told of each line of that. */
@@ -57,6 +60,7 @@ export function startProcess(words: readonly string[]): RemoteProcess {
   const child = spawn(program, args, { stdio: ["pipe", "pipe", "pipe"] });
   let complaints = Buffer.alloc(0);
   let line = "";
+  let startError: string | undefined;
   child.stderr.on("data", (chunk: Buffer) => {
     complaints = Buffer.concat([complaints, chunk]).subarray(-KEPT_COMPLAINT_BYTES);
     const lines = (line + chunk.toString("utf8")).split("\n");
@@ -66,7 +70,8 @@ export function startProcess(words: readonly string[]): RemoteProcess {
   child.stderr.on("error", () => undefined);
   const exited = new Promise<number>((resolve) => {
     child.on("error", (error) => {
-      complaints = Buffer.from(`${program}: ${error.message}`);
+      const why = errnoOf(error) === "ENOENT" ? "there is no such program" : error.message;
+      startError = `${program} could not be started here: ${why}`;
       resolve(127);
     });
     child.on("close", (exitCode) => resolve(exitCode ?? 125));
@@ -74,6 +79,7 @@ export function startProcess(words: readonly string[]): RemoteProcess {
   const remote: RemoteProcess = {
     transport: { input: child.stdout, output: child.stdin, chunksAreOurs: true },
     exited,
+    startError: () => startError,
     complaints: () => complaints.toString("utf8").trim(),
     onComplaint: () => undefined,
     hearOut: () => new Promise((resolve) => setTimeout(resolve, HEAR_OUT_MS)),

@@ -322,6 +322,13 @@ async function explain(
 ): Promise<unknown> {
   if (!(error instanceof RsyncFailedError) || error.rsyncExitCode !== RSYNC_EXIT.stream) return error;
   const exitCode = (await within(GOODBYE_MS, remote.exited)) ?? 0;
+  const startError = remote.startError();
+  if (startError !== undefined) {
+    return new RsyncFailedError(startError, exitCode, {
+      cause: error,
+      hint: "the remote shell is ssh, or what --rsh names",
+    });
+  }
   const where = placeOf(options);
   const said = remote.complaints();
   const last = lastWords(remote);

@@ -24,12 +24,14 @@ export function connect(): Connection {
     client: {
       transport: { input: toClient, output: toServer },
       exited,
+      startError: () => undefined,
       complaints: text,
       onComplaint: () => undefined,
       hearOut: () => Promise.resolve(),
       kill: () => void toServer.destroy(),
     },
     server: { input: toServer, output: toClient, complaints: stream },
+    startError: () => undefined,
     complaints: text,
     serverEnded: ended,
   };
@@ -69,6 +71,7 @@ export function serverSaying(...parts: readonly Buffer[]): RemoteProcess {
   return {
     transport: saying(parts),
     exited: Promise.resolve(0),
+    startError: () => undefined,
     complaints: () => "",
     onComplaint: () => undefined,
     hearOut: () => Promise.resolve(),
