@@ -13,7 +13,7 @@ import type { FileListForm } from "./protocol/file-list-decoder.ts";
 import type { FileList } from "./protocol/file-list.ts";
 import { orderFiles } from "./protocol/file-order.ts";
 import type { FileOrder } from "./protocol/file-order.ts";
-import { greetAsClient } from "./protocol/handshake.ts";
+import { greetAsClient, NotRsyncError } from "./protocol/handshake.ts";
 import type { Agreement } from "./protocol/handshake.ts";
 import { ReceiverSession, ioErrorWords, isComplaint } from "./protocol/receiver.ts";
 import { RSYNC_EXIT, RsyncFailedError, RsyncProtocolError, rsyncExitWords } from "./protocol/rsync-error.ts";
@@ -84,7 +84,8 @@ export async function openRsyncSource(options: RsyncSourceOptions): Promise<Rsyn
   try {
     return await pull(options, "full", started);
   } catch (error) {
-    if (!(error instanceof RefusedAtStart) || options.signal?.aborted === true) throw error;
+    const isRefused = error instanceof RefusedAtStart || error instanceof NotRsyncError;
+    if (!isRefused || options.signal?.aborted === true) throw error;
     try {
       return await pull(options, "plain");
     } catch {
@@ -342,7 +343,8 @@ async function explain(
       hint: /\brsync: /.test(said) ? "install rsync there" : "is everything there that the key's forced command names?",
     });
   }
-  const isAtStart = channel.receivedBytes === 0;
+  // Less than the number of the protocol: "no", and not a word more.
+  const isAtStart = channel.receivedBytes < 4;
   const words = exitCode === 0 ? closedWords(where) : `rsync on ${where} ended: ${rsyncExitWords(exitCode)}`;
   // An old rsync tells its protocol before it refuses what that lacks.
   const Kind = isAtStart || exitCode === RSYNC_EXIT.protocol ? RefusedAtStart : RsyncFailedError;

@@ -336,20 +336,24 @@ test("pulls through a forced command that allows the plainest command only", { s
   const original = temporaryFolder(t);
   writeFileSync(path.join(original, "file"), "content");
   const gate = path.join(temporaryFolder(t), "forced");
-  writeFileSync(
-    gate,
-    `#!/bin/sh
+  server.restrictKey(`restrict,command="${gate}"`);
+  const refusals = ["echo Rejected", "echo no", "exit 0", 'echo "refused: $SSH_ORIGINAL_COMMAND" >&2; exit 1'];
+  for (const [index, refuse] of refusals.entries()) {
+    writeFileSync(
+      gate,
+      `#!/bin/sh
 case "$SSH_ORIGINAL_COMMAND" in
-  *[\\&\\(\\{\\;\\<\\\`]*) echo refused >&2; exit 1 ;;
+  *[\\&\\(\\{\\;\\<\\\`]*) ${refuse} ;;
   "rsync --server --sender -logDtprR --numeric-ids . ${original}") exec $SSH_ORIGINAL_COMMAND ;;
-  *) echo "refused: $SSH_ORIGINAL_COMMAND" >&2; exit 1 ;;
+  *) ${refuse} ;;
 esac
 `,
-    { mode: 0o755 },
-  );
-  server.restrictKey(`restrict,command="${gate}"`);
-  await holdfast.ok(["backup", "--rsh", rsh(server), `127.0.0.1:${original}`]);
-  assert.equal(await holdfast.ok(["dump", "latest", `${original}/file`]), "content");
+      { mode: 0o755 },
+    );
+    writeFileSync(path.join(original, "file"), `content ${index}`);
+    await holdfast.ok(["backup", "--rsh", rsh(server), `127.0.0.1:${original}`]);
+    assert.equal(await holdfast.ok(["dump", "latest", `${original}/file`]), `content ${index}`, refuse);
+  }
   const refused = await holdfast.run(["backup", "--rsh", rsh(server), "127.0.0.1:/etc"]);
   assert.equal(refused.status, 1);
   assert.match(refused.stderr, /refused: rsync --server --sender/);

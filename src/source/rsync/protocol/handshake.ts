@@ -149,14 +149,17 @@ function impliedChecksum(protocol: number, flags: number): ChecksumName {
   return flags & COMPAT.seedFix ? "md5" : "md5-old";
 }
 
+/** The first word was none of the protocol: a greeting, or what a forced command says where it refuses. */
+export class NotRsyncError extends RsyncProtocolError {}
+
 async function readRemoteProtocol(channel: Channel): Promise<number> {
   const first = await channel.input.decode((from) => from.copy(4));
   const protocol = first.readUInt32LE();
   if (protocol >= 20 && protocol <= HIGHEST_PLAUSIBLE_PROTOCOL) return protocol;
   const text = Buffer.concat([first, channel.input.takeAll()]).toString("latin1");
   const shown = JSON.stringify(text.slice(0, 200).trimEnd());
-  throw new RsyncProtocolError(`the other side does not speak rsync; it said ${shown}`, {
-    hint: "the login there needs a shell that prints nothing (see .bashrc and .profile), and rsync",
+  throw new NotRsyncError(`the other side does not speak rsync; it said ${shown}`, {
+    hint: "the login there needs rsync, a shell that prints nothing (see .bashrc and .profile), and no forced command that refuses",
   });
 }
 

@@ -31,7 +31,6 @@ export function connect(): Connection {
       kill: () => void toServer.destroy(),
     },
     server: { input: toServer, output: toClient, complaints: stream },
-    startError: () => undefined,
     complaints: text,
     serverEnded: ended,
   };
