@@ -9,6 +9,7 @@ import {
   readFileSync,
   renameSync,
   rmSync,
+  symlinkSync,
   writeFileSync,
 } from "node:fs";
 import path from "node:path";
@@ -176,6 +177,13 @@ test("the test of a host says in words what is missing, and what to do", { skip:
   assert.deepEqual([emptied.state, emptied.snapshot], ["failed", null]);
   assert.match(emptied.error ?? "", /all that was named is excluded/);
   await site.admin("policy", "edit", "of-web1", "--exclude", "none");
+  symlinkSync(site.files, path.join(site.folder, "link"));
+  await site.admin("policy", "edit", "of-web1", "--source", path.join(site.folder, "link"));
+  site.authorize(installation.rrsyncLine);
+  const linked = (await site.test("web1")).findings.at(-1)!;
+  assert.deepEqual([linked.state, linked.hint], ["warning", "name the folder to which it leads"]);
+  assert.match(linked.text, /\/link is a symbolic link there/);
+  site.authorize(gate);
   await site.admin("policy", "edit", "of-web1", "--source", "/srv/with blank");
   const odd = (await site.test("web1")).findings.at(-1)!;
   assert.match(odd.text, /holdfast-gate on web1 can take no path with blanks .* \/srv\/with blank/);

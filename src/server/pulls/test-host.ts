@@ -3,7 +3,7 @@ import { randomBytes } from "node:crypto";
 import { HoldfastError, messageOf } from "../../errors.ts";
 import type { Policy } from "../../fleet/policies.ts";
 import type { PullSettings } from "../../fleet/pulls.ts";
-import { displayPath } from "../../platform/raw-path.ts";
+import { displayPath, rawPathFromText } from "../../platform/raw-path.ts";
 import { compileExcludes } from "../../source/local/exclude-patterns.ts";
 import { openRsyncSource, remoteFilters, RsyncFailedError, type RsyncSource } from "../../source/rsync/index.ts";
 import type { SourceProblem } from "../../source/source.ts";
@@ -67,8 +67,15 @@ export async function testHost(request: TestRequest): Promise<PullTest> {
   } catch (error) {
     return fail(...whyRsyncFailed(request, paths, error, problems));
   }
-  await source.close();
-  findings.push(...aboutRsync(source), ...aboutProblems(request, problems));
+  let links: readonly string[];
+  try {
+    links = await linksAmong(source, paths.paths);
+  } catch (error) {
+    return fail(messageOf(error), error instanceof HoldfastError ? error.hint : undefined);
+  } finally {
+    await source.close();
+  }
+  findings.push(...aboutRsync(source), ...links.map(onlyALink), ...aboutProblems(request, problems));
   return { findings, form: source.profile };
 }
 
@@ -176,6 +183,26 @@ function aboutPaths({ pull, policy }: TestRequest, { paths, problems, excludes }
 function notDeeperThan(path: string): string {
   const escaped = path.replace(/[[\]*?\\]/g, "\\$&");
   return `- ${escaped === "/" ? "" : escaped}/*/*`;
+}
+
+/** Those of the paths that are symbolic links on the host. */
+async function linksAmong(source: RsyncSource, paths: readonly string[]): Promise<readonly string[]> {
+  const named = new Map(paths.map((path) => [rawPathFromText(path.slice(1)), path]));
+  const links: string[] = [];
+  for await (const entries of source.entries()) {
+    for (const { path, stat } of entries) {
+      if (stat.type === "symlink" && named.has(path)) links.push(named.get(path)!);
+    }
+  }
+  return links;
+}
+
+function onlyALink(path: string): PullFinding {
+  return {
+    state: "warning",
+    text: `${path} is a symbolic link there, and nothing but the link is saved`,
+    hint: "name the folder to which it leads",
+  };
 }
 
 function whyRsyncFailed(
