@@ -132,6 +132,7 @@ test("a host that comes with rsync gets no further than its own snapshots", { sk
   assert.deepEqual([refused.host, refused.state], ["mail1", "refused"]);
   await site.admin("policy", "edit", "default", "--minimum-interval", "60");
   assert.match((await web1.rsync("-a", `${site.files}/`, "SERVER:")).stderr, /not yet 60 minutes old/);
+  assert.match(await ok(web1.rsync("-ani", `${site.files}/`, "SERVER:")), /^<f\+{9} big0$/m, "but one may look");
 });
 
 test("a push that is cut makes no snapshot, and goes on when it is run again", { skip }, async (t) => {

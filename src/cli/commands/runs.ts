@@ -5,11 +5,15 @@ import type { MaintenanceRun } from "../../server/maintenance-jobs.ts";
 import type { Invocation } from "../command-spec.ts";
 import { formatBytes } from "../output/format-bytes.ts";
 import { formatDuration, formatTime } from "../output/format-time.ts";
+import { truncate } from "../output/live-lines.ts";
 import { formatTable } from "../output/table.ts";
 import { serverOf } from "../server-access.ts";
 import { only } from "./fleet-options.ts";
 import { followRun, printLine } from "./follow-run.ts";
 import type { maintainSpec, runsAcceptSpec, runsFollowSpec, runsListSpec, runsShowSpec } from "./server.spec.ts";
+
+/** Of what went wrong; the whole of it `runs show` tells. */
+const MESSAGE_COLUMNS = 60;
 
 export function runTable(runs: readonly Run[]): string[] {
   return formatTable(
@@ -22,7 +26,10 @@ export function runTable(runs: readonly Run[]): string[] {
       { title: "Files", align: "right", cell: ({ files }) => String(files) },
       { title: "Size", align: "right", cell: ({ sizeBytes }) => formatBytes(sizeBytes) },
       { title: "Stored", align: "right", cell: ({ storedBytes }) => formatBytes(storedBytes) },
-      { title: "Snapshot", cell: ({ snapshot, error }) => snapshot?.slice(0, 8) ?? error ?? "" },
+      {
+        title: "Snapshot",
+        cell: ({ snapshot, error }) => snapshot?.slice(0, 8) ?? truncate(error ?? "", MESSAGE_COLUMNS),
+      },
     ],
     runs,
   );

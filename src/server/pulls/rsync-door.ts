@@ -12,7 +12,7 @@ import { admitBackup } from "../../fleet/admission.ts";
 import { findHost, type Host } from "../../fleet/hosts.ts";
 import { beginRun, endRun, noteRefusal, type RunEnd } from "../../fleet/runs.ts";
 import type { Repository } from "../../repository/repository.ts";
-import type { ServerTransport } from "../../source/rsync/index.ts";
+import { isDryRun, type ServerTransport } from "../../source/rsync/index.ts";
 import { runNoteOf } from "../own-objects.ts";
 import {
   openRunLog,
@@ -77,9 +77,11 @@ async function push(context: RunContext, hostName: string, command: string, tran
   const { database, nowMs, measure } = context;
   const host = await findHost(database, hostName);
   const account = await findAccount(database, host.account);
+  // That somebody looks what would be sent does no harm, however soon it is.
+  const onlyLooks = isDryRun(command);
   let admitted: AdmittedRun;
   try {
-    admitted = { host, account, permit: await admitBackup(database, host, nowMs(), measure) };
+    admitted = { host, account, permit: await admitBackup(database, host, nowMs(), measure, onlyLooks) };
   } catch (error) {
     if (error instanceof RefusedError) await noteRefusal(database, host.id, textOf(error), nowMs());
     throw error;
@@ -87,10 +89,18 @@ async function push(context: RunContext, hostName: string, command: string, tran
   const lock = lockHost(context.dataFolder, hostName, LOCK_MS);
   try {
     if (!hasAgent(context, host)) await endBrokenRuns(context, host);
-    return await withOwnRepository(context, admitted, (own) => save(context, admitted, own, command, transport));
+    return await withOwnRepository(context, admitted, (own) => {
+      const allowed = onlyLooks ? storingNothing(own) : own;
+      return save(context, admitted, allowed, command, transport);
+    });
   } finally {
     lock.release();
   }
+}
+
+function storingNothing(own: OwnRepository): OwnRepository {
+  const put = (): Promise<never> => Promise.reject(new RefusedError("a dry run stores nothing"));
+  return { ...own, repository: { ...own.repository, storage: { ...own.repository.storage, put } } };
 }
 
 /** Of a host without an agent, the server itself made the key that signs. */

@@ -13,6 +13,7 @@ export { openRsyncSource } from "./rsync-source.ts";
 export type { RsyncSource, RsyncSourceOptions, RsyncTraffic } from "./rsync-source.ts";
 export { acceptPush } from "./accept-push.ts";
 export type { PushReceiver } from "./accept-push.ts";
+export { isDryRun } from "./protocol/server-arguments.ts";
 export type { ServerTransport } from "./protocol/server-session.ts";
 export type { Basis } from "./protocol/basis.ts";
 export { RsyncFailedError, RsyncProtocolError, RsyncRefusedError } from "./protocol/rsync-error.ts";

@@ -150,6 +150,16 @@ const OPTIONS_WITH_SEPARATE_VALUE = new Set(["partial-dir", "temp-dir", "files-f
 
 type Growing = { -readonly [Key in keyof ServerArguments]: ServerArguments[Key] };
 
+/** Whether a command is one of a dry run, as far as it tells. What is sent later cannot take that back. */
+export function isDryRun(command: string): boolean {
+  try {
+    return parseServerArguments(splitCommand(command).slice(1)).dryRun;
+  } catch {
+    // It is refused, with the reason, by whoever serves it.
+    return false;
+  }
+}
+
 /**
  * Understands what follows `rsync` in the command that an rsync client starts. What makes no sense for snapshots becomes
  * the `refusal`, with a message for the user at the other end. Throws `RsyncRefusedError` where no rsync client can be
