@@ -99,8 +99,9 @@ export function pushChanges({ channel, request, listed, folder, tree }: PushChan
       const before = await previously((known) => known.before(entry));
       if (isMadeUp(entry)) return entry;
       const change = changeOf(entry, before, isMarked);
-      const isSent = entry.stat.type === "file" && change.isContentChanged && change.firstName === undefined;
-      const compared = isSent ? { ...entry, isToBeRead: isMarked, detailsComeWithContent: true } : entry;
+      const detailsComeWithContent = change.isContentChanged && change.firstName === undefined;
+      const isFile = entry.stat.type === "file";
+      const compared = isFile ? { ...entry, isToBeRead: isMarked, detailsComeWithContent } : entry;
       changes.set(compared, change);
       return compared;
     },

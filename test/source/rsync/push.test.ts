@@ -377,18 +377,20 @@ test("--checksum and --ignore-times send what was changed behind the back of siz
   };
   writeFileSync(path.join(original, "other"), scrambledBytes("other", 3_000_000));
   put("one");
-  await ok("-a", `${original}/`, "SERVER:");
-  assert.equal(await ok("-aci", `${original}/`, "SERVER:"), "", "what is the same is not sent");
+  linkSync(path.join(original, "file"), path.join(original, "linked"));
+  await ok("-aH", `${original}/`, "SERVER:");
+  assert.equal(await ok("-aHci", `${original}/`, "SERVER:"), "", "what is the same is not sent");
   for (const [options, text] of [
-    ["-aci", "two"],
-    ["-acizi", "six"],
-    ["-aIi", "ten"],
+    ["-aHci", "two"],
+    ["-aHcizi", "six"],
+    ["-aHIi", "ten"],
   ] as const) {
     put(text);
-    if (options === "-aci") assert.equal(await ok("-ai", `${original}/`, "SERVER:"), "", "without it looks unchanged");
+    if (options === "-aHci") assert.equal(await ok("-aHi", `${original}/`, "SERVER:"), "", "without it looks unchanged");
     assert.match(await ok(`${options}n`, `${original}/`, "SERVER:"), /^<f\S+ file$/m);
     assert.match(await ok(options, `${original}/`, "SERVER:"), /^<f\S+ file$/m);
-    assert.equal(await holdfast.ok(["dump", "latest", "/file"]), text, options);
+    for (const name of ["file", "linked"])
+      assert.equal(await holdfast.ok(["dump", "latest", `/${name}`]), text, `${options} ${name}`);
   }
 });
 
