@@ -55,7 +55,8 @@ interface Change {
 export function pushChanges({ channel, request, listed, folder, tree }: PushChangesParts): PushChanges {
   const changes = new WeakMap<SourceEntry, Change>();
   const told = new WeakSet<SourceEntry>();
-  const firstNames = new Map<string, RawPath>();
+  /** Of inodes with names that are still to come. */
+  const firstNames = new Map<string, { readonly path: RawPath; namesLeft: number }>();
   let walk = tree === undefined ? undefined : new PreviousWalk(tree, request.deletes ? tellGone : undefined);
   let isKnown = true;
 
@@ -80,9 +81,11 @@ export function pushChanges({ channel, request, listed, folder, tree }: PushChan
   function firstNameOf({ stat, path }: SourceEntry): RawPath | undefined {
     if (stat.links < 2) return undefined;
     const inode = `${stat.inodeHigh}:${stat.inodeLow}`;
-    const first = firstNames.get(inode);
-    if (first === undefined) firstNames.set(inode, path);
-    return first;
+    const known = firstNames.get(inode) ?? { path, namesLeft: stat.links };
+    known.namesLeft--;
+    if (known.namesLeft === 0) firstNames.delete(inode);
+    else firstNames.set(inode, known);
+    return known.path === path ? undefined : known.path;
   }
 
   function changeOf(entry: SourceEntry, before: TreeEntry | undefined, isMarked: boolean): Change {
