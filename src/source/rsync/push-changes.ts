@@ -7,6 +7,7 @@ import { PreviousWalk } from "./previous-walk.ts";
 import type { PreviousTree } from "./previous-walk.ts";
 import type { Channel } from "./protocol/channel.ts";
 import { ITEM } from "./protocol/items.ts";
+import { isAbbreviated } from "./protocol/xattr.ts";
 import type { ServerArguments } from "./protocol/server-arguments.ts";
 
 /** An entry that was put into a folder of the snapshot. */
@@ -102,7 +103,8 @@ export function pushChanges({ channel, request, listed, folder, tree }: PushChan
       const before = await previously((known) => known.before(entry));
       if (isMadeUp(entry)) return entry;
       const change = changeOf(entry, before, isMarked);
-      const detailsComeWithContent = change.isContentChanged && change.firstName === undefined;
+      const isSent = change.isContentChanged && change.firstName === undefined;
+      const detailsComeWithContent = isSent && listed.listed(asListed(entry)).xattrs.some(isAbbreviated);
       const isFile = entry.stat.type === "file";
       const compared = isFile ? { ...entry, isToBeRead: isMarked, detailsComeWithContent } : entry;
       changes.set(compared, change);
