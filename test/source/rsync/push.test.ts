@@ -386,7 +386,8 @@ test("--checksum and --ignore-times send what was changed behind the back of siz
     ["-aHIi", "ten"],
   ] as const) {
     put(text);
-    if (options === "-aHci") assert.equal(await ok("-aHi", `${original}/`, "SERVER:"), "", "without it looks unchanged");
+    if (options === "-aHci")
+      assert.equal(await ok("-aHi", `${original}/`, "SERVER:"), "", "without it looks unchanged");
     assert.match(await ok(`${options}n`, `${original}/`, "SERVER:"), /^<f\S+ file$/m);
     assert.match(await ok(options, `${original}/`, "SERVER:"), /^<f\S+ file$/m);
     for (const name of ["file", "linked"])
