@@ -27,6 +27,8 @@ import { assertSameForRsync } from "./same-for-rsync.ts";
 const TOOLS = ["rsync", "ssh", "tar", "find", "getfattr", "setfattr", "setfacl", "lsattr", "chattr", "setcap", "mknod"];
 const skip = skipUnless({ root: true, commands: TOOLS });
 const DOOR = path.join(import.meta.dirname, "door.ts");
+/** Kept between runs, as `bin/holdfast` does: each push starts a process. */
+const COMPILED = path.resolve(import.meta.dirname, "../../../node_modules/.cache/compiled");
 
 interface Server {
   readonly holdfast: Holdfast;
@@ -49,7 +51,7 @@ async function startServer(t: TestContext): Promise<Server> {
   const password = "correct horse battery staple";
   const words = [process.execPath, DOOR, holdfast.repository, password, caches, "web1"].map((word) => `'${word}'`);
   const forced = path.join(temporaryFolder(t), "forced");
-  writeFileSync(forced, `#!/bin/sh\nexec ${words.join(" ")}\n`, { mode: 0o755 });
+  writeFileSync(forced, `#!/bin/sh\nNODE_COMPILE_CACHE=${COMPILED} exec ${words.join(" ")}\n`, { mode: 0o755 });
   server.restrictKey(`restrict,command="${forced}"`);
   const withShell = ["-e", ["ssh", ...server.clientOptions].join(" ")];
   const whole = (args: readonly string[]): string[] => [
