@@ -1,8 +1,7 @@
 import type { ExtendedAttribute, TreeEntry } from "../../format/tree.ts";
 import type { FileStat } from "../../platform/file-stat.ts";
-import { attributeSum } from "./protocol/checksums.ts";
 import { ITEM } from "./protocol/items.ts";
-import { isAbbreviated } from "./protocol/xattr.ts";
+import { isValueOf } from "./protocol/xattr.ts";
 import type { WireAttribute } from "./protocol/xattr.ts";
 
 /** What a list tells of an entry. */
@@ -45,7 +44,8 @@ export function changeFlags(
   const [aclsBefore, xattrsBefore] = [before.xattrs.filter(isAcl), before.xattrs.filter((each) => !isAcl(each))];
   if (sent.acls && !isEqualSet(aclsBefore, acls, (one, other) => isEqual(one.value, other.value)))
     flags |= ITEM.reportAcl;
-  if (sent.xattrs && !isEqualSet(xattrsBefore, xattrs, isSameValue)) flags |= ITEM.reportXattrs;
+  if (sent.xattrs && !isEqualSet(xattrsBefore, xattrs, (one, other) => isValueOf(one.value, other)))
+    flags |= ITEM.reportXattrs;
   return flags;
 }
 
@@ -68,11 +68,6 @@ function isOtherThing(before: TreeEntry, stat: FileStat, target: string | undefi
 
 const isAcl = ({ name }: ExtendedAttribute): boolean => name.startsWith("system.posix_acl_");
 const isEqual = (one: Uint8Array, other: Uint8Array): boolean => Buffer.compare(one, other) === 0;
-
-function isSameValue({ value }: ExtendedAttribute, now: WireAttribute): boolean {
-  if (value.length !== now.lengthBytes) return false;
-  return isEqual(isAbbreviated(now) ? attributeSum(value) : value, now.listed);
-}
 
 function isEqualSet<Now extends { readonly name: string }>(
   before: readonly ExtendedAttribute[],

@@ -1,12 +1,11 @@
 import type { ExtendedAttribute, TreeEntry } from "../../format/tree.ts";
-import type { RawPath } from "../../platform/raw-path.ts";
-import { attributeSum } from "./protocol/checksums.ts";
+import { joinRaw, type RawPath } from "../../platform/raw-path.ts";
 import type { ReceivedFileList } from "./protocol/file-list-decoder.ts";
-import { isRegular } from "./protocol/file-list.ts";
+import { isRegular, type FileList } from "./protocol/file-list.ts";
 import { indexOfStep, walkInOrder } from "./protocol/file-order.ts";
 import type { FileOrder, WalkStep } from "./protocol/file-order.ts";
 import type { ReceiverSession } from "./protocol/receiver.ts";
-import { isAbbreviated } from "./protocol/xattr.ts";
+import { isAbbreviated, isValueOf } from "./protocol/xattr.ts";
 import type { WireAttribute } from "./protocol/xattr.ts";
 
 /**
@@ -62,11 +61,7 @@ export async function fetchLongAttributes(parts: LongAttributesParts): Promise<v
     if (step.entry < 0 || !hasLongAttributes(received, step.entry)) continue;
     if (exceptFiles && isRegular(list.mode(step.entry))) continue;
     const set = list.xattrs.get(step.entry) - 1;
-    if (done.has(set)) continue;
-    const changes = parts.seen === undefined ? 0 : await requestAsSeen(parts.seen, parts, step, set);
-    if (changes === undefined) continue;
-    done.add(set);
-    if (changes !== "known") session.requestAttributes(indexOfStep(order, step), set, changes);
+    if (!done.has(set) && (await isObtained(parts, step, set))) done.add(set);
   }
   await session.answered();
 }
@@ -76,24 +71,28 @@ function* stepsFrom({ list }: ReceivedFileList, order: FileOrder, top: WalkStep)
   yield* walkInOrder(list, order, top.directory);
 }
 
-/** What the other side's user may be told with a request; undefined where these need not be asked for of this entry. */
-async function requestAsSeen(
-  { previously, changes, isSent, onTold }: SeenRequests,
-  { received, session }: LongAttributesParts,
+/** Takes a set from the last snapshot, or asks for it; false where it comes with the content of this entry. */
+async function isObtained(
+  { received, order, session, seen }: LongAttributesParts,
   step: WalkStep,
   set: number,
-): Promise<number | "known" | undefined> {
+): Promise<boolean> {
   const { list, xattrs } = received;
-  const parts = step.depth === 0 ? [] : [list.directoryPath(step.parent).replace(/^\//, ""), list.name(step.entry)];
-  const before = await previously(parts.filter((part) => part !== "").join("/") as RawPath);
+  const before = await seen?.previously(pathOf(list, step));
   const values = before === undefined ? undefined : valuesFrom(before.xattrs, xattrs.sets[set]);
   if (values !== undefined) {
     session.learnAttributes(set, values);
-    return "known";
+    return true;
   }
-  if (isRegular(list.mode(step.entry)) && isSent(step, before)) return undefined;
-  onTold(step);
-  return changes(step, before);
+  if (isRegular(list.mode(step.entry)) && seen?.isSent(step, before) === true) return false;
+  session.requestAttributes(indexOfStep(order, step), set, seen?.changes(step, before));
+  seen?.onTold(step);
+  return true;
+}
+
+function pathOf(list: FileList, { depth, parent, entry }: WalkStep): RawPath {
+  if (depth === 0) return "" as RawPath;
+  return joinRaw(list.directoryPath(parent).replace(/^\//, "") as RawPath, list.name(entry));
 }
 
 /** The values of all long attributes of a set, by number, if they are among those that an entry had before. */
@@ -104,7 +103,7 @@ function valuesFrom(
   const values = new Map<number, Buffer>();
   for (const attribute of set.filter(isAbbreviated)) {
     const value = before.find(({ name }) => name === attribute.name)?.value;
-    if (value?.length !== attribute.lengthBytes || !attributeSum(value).equals(attribute.listed)) return undefined;
+    if (value === undefined || !isValueOf(value, attribute)) return undefined;
     values.set(attribute.number, Buffer.from(value));
   }
   return values;

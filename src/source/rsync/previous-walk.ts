@@ -1,5 +1,5 @@
 import type { DirectoryEntry, TreeEntry } from "../../format/tree.ts";
-import type { RawPath } from "../../platform/raw-path.ts";
+import { joinRaw, type RawPath } from "../../platform/raw-path.ts";
 import type { SourceEntry } from "../source.ts";
 
 /** The last snapshot of what is pushed. */
@@ -72,7 +72,7 @@ export class PreviousWalk {
   /** Passes what stands before a name, or all; that is gone. */
   async #passTo(frame: Frame, name: RawPath | undefined): Promise<void> {
     while (frame.next !== undefined && (name === undefined || frame.next.name < name)) {
-      if (!frame.isSkipped) await this.#tellGone(frame.next, pathIn(frame.path, frame.next));
+      if (!frame.isSkipped) await this.#tellGone(frame.next, joinRaw(frame.path, frame.next.name));
       frame.next = await following(frame.rest);
     }
   }
@@ -93,12 +93,8 @@ export class PreviousWalk {
 
   async #tellGoneBelow(directory: DirectoryEntry, path: RawPath): Promise<void> {
     if (this.#onGone === undefined) return;
-    for await (const entry of this.#tree.list(directory)) await this.#tellGone(entry, pathIn(path, entry));
+    for await (const entry of this.#tree.list(directory)) await this.#tellGone(entry, joinRaw(path, entry.name));
   }
-}
-
-function pathIn(folder: RawPath, { name }: TreeEntry): RawPath {
-  return folder === "" ? name : (`${folder}/${name}` as RawPath);
 }
 
 async function following(rest: AsyncIterator<TreeEntry>): Promise<TreeEntry | undefined> {

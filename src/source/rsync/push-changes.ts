@@ -1,7 +1,7 @@
 import type { TreeEntry } from "../../format/tree.ts";
 import type { RawPath } from "../../platform/raw-path.ts";
 import type { SourceEntry } from "../source.ts";
-import { changeFlags, isContentChanged } from "./listed-changes.ts";
+import { changeFlags, isContentChanged, type ListedState } from "./listed-changes.ts";
 import type { ListedSource } from "./listed-source.ts";
 import { PreviousWalk } from "./previous-walk.ts";
 import type { PreviousTree } from "./previous-walk.ts";
@@ -48,6 +48,7 @@ export interface PushChangesParts {
 
 interface Change {
   readonly flags: number;
+  /** Of a file. */
   readonly isContentChanged: boolean;
   /** Of a further name of an inode, the first. */
   readonly firstName: RawPath | undefined;
@@ -89,24 +90,30 @@ export function pushChanges({ channel, request, listed, folder, tree }: PushChan
     return known.path === path ? undefined : known.path;
   }
 
-  function changeOf(entry: SourceEntry, before: TreeEntry | undefined, isMarked: boolean): Change {
-    const firstName = firstNameOf(asListed(entry));
-    const flags = isKnown ? changeFlags(listed.listed(asListed(entry)), before, request) : 0;
-    const isOther = isMarked || isContentChanged(entry.stat, before);
+  function changeOf(entry: SourceEntry, state: ListedState, before: TreeEntry | undefined, isMarked: boolean): Change {
+    const flags = isKnown ? changeFlags(state, before, request) : 0;
+    const isShown = entry.stat.type === "file" && isContentChanged(entry.stat, before);
     // Neither its size nor its time shows that there is a change.
-    const isBehindThem = isMarked && request.checksum && !isContentChanged(entry.stat, before);
-    return { flags: flags | (isBehindThem ? ITEM.reportChange : 0), isContentChanged: isOther, firstName };
+    const isBehindThem = isMarked && request.checksum && !isShown;
+    return {
+      flags: flags | (isBehindThem ? ITEM.reportChange : 0),
+      isContentChanged: isMarked || isShown,
+      firstName: firstNameOf(asListed(entry)),
+    };
   }
+
+  const isSent = (change: Change): boolean => change.isContentChanged && change.firstName === undefined;
 
   return {
     async compare(entry, isMarked) {
       const before = await previously((known) => known.before(entry));
       if (isMadeUp(entry)) return entry;
-      const change = changeOf(entry, before, isMarked);
-      const isSent = change.isContentChanged && change.firstName === undefined;
-      const detailsComeWithContent = isSent && listed.listed(asListed(entry)).xattrs.some(isAbbreviated);
-      const isFile = entry.stat.type === "file";
-      const compared = isFile ? { ...entry, isToBeRead: isMarked, detailsComeWithContent } : entry;
+      const state = listed.listed(asListed(entry));
+      const change = changeOf(entry, state, before, isMarked);
+      const comesWithContent = isSent(change) && state.xattrs.some(isAbbreviated);
+      const detailsComeWithContent = comesWithContent || entry.detailsComeWithContent;
+      const compared =
+        isMarked || comesWithContent ? { ...entry, isToBeRead: isMarked, detailsComeWithContent } : entry;
       changes.set(compared, change);
       return compared;
     },
@@ -116,7 +123,7 @@ export function pushChanges({ channel, request, listed, folder, tree }: PushChan
     },
     wouldBeSent(entry) {
       const change = changes.get(entry);
-      return entry.stat.type === "file" && change?.isContentChanged === true && change.firstName === undefined;
+      return change !== undefined && isSent(change);
     },
     ofSent(entry) {
       told.add(entry);
@@ -126,8 +133,7 @@ export function pushChanges({ channel, request, listed, folder, tree }: PushChan
       const change = changes.get(entry);
       if (change === undefined || change.flags === 0 || told.has(entry)) return;
       told.add(entry);
-      const isMade = entry.stat.type === "file" && change.isContentChanged;
-      if (!isMade) listed.tell(asListed(entry), change.flags);
+      if (!change.isContentChanged) listed.tell(asListed(entry), change.flags);
       else if (change.firstName === undefined) listed.tell(asListed(entry), change.flags | ITEM.localChange);
       else listed.tell(asListed(entry), change.flags | ITEM.localChange | ITEM.nameFollows, change.firstName);
     },

@@ -1,6 +1,6 @@
 import type { RawPath } from "../../../platform/raw-path.ts";
 import type { ByteOutput } from "./byte-output.ts";
-import { ATTRIBUTE_SUM_BYTES } from "./checksums.ts";
+import { ATTRIBUTE_SUM_BYTES, attributeSum } from "./checksums.ts";
 import type { Cursor } from "./cursor.ts";
 import { RsyncProtocolError } from "./rsync-error.ts";
 
@@ -26,6 +26,12 @@ export interface WireAttribute {
 }
 
 export const isAbbreviated = (attribute: WireAttribute): boolean => attribute.lengthBytes > LONGEST_LISTED_VALUE_BYTES;
+
+/** Whether a value is the one that a list tells of, as far as it tells. */
+export function isValueOf(value: Uint8Array, attribute: WireAttribute): boolean {
+  if (value.length !== attribute.lengthBytes) return false;
+  return attribute.listed.equals(isAbbreviated(attribute) ? attributeSum(value) : value);
+}
 
 /** The sets of attributes of a session: each is sent once, and then only named. */
 export class AttributeSets {
