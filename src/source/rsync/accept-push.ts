@@ -12,7 +12,7 @@ import type { StrongSums } from "./protocol/checksums.ts";
 import { isDirectory } from "./protocol/file-list.ts";
 import { receiveFileList } from "./protocol/file-list-decoder.ts";
 import type { ReceivedFileList } from "./protocol/file-list-decoder.ts";
-import { orderFiles } from "./protocol/file-order.ts";
+import { hasMixedTops, orderFiles } from "./protocol/file-order.ts";
 import { receiveFilterRules } from "./protocol/filter-rules.ts";
 import { ReceiverSession, ioErrorWords, isComplaint } from "./protocol/receiver.ts";
 import { RSYNC_EXIT, RsyncRefusedError } from "./protocol/rsync-error.ts";
@@ -138,18 +138,7 @@ async function receiveList(session: ServerSession, receiver: PushReceiver): Prom
   }
   // Of a path that is not there, rsync tells the person who named it, and nobody else.
   if (received.list.count === 0) throw new RsyncRefusedError("nothing was sent, and that makes no snapshot");
-  refuseMixedTops(received);
   return { received, digests };
-}
-
-function refuseMixedTops({ list }: ReceivedFileList): void {
-  const absolute = list.absoluteTop();
-  if (absolute === undefined) return;
-  for (let entry = 0; entry < list.count; entry++) {
-    if (list.parentOf(entry) === 0) {
-      throw new RsyncRefusedError("with -R, give either absolute paths or relative ones", RSYNC_EXIT.usage);
-    }
-  }
 }
 
 async function save(
@@ -161,6 +150,9 @@ async function save(
   const { onProblem } = receiver;
   const listedMs = Date.now();
   const order = orderFiles(received.list);
+  if (hasMixedTops(received.list, order)) {
+    throw new RsyncRefusedError("with -R, give either absolute paths or relative ones", RSYNC_EXIT.usage);
+  }
   const session = new ReceiverSession({ channel, agreement, sums, received, role: "server", dryRun: request.dryRun });
   session.start();
   const at = (path: RawPath): RawPath => placed(place, path);

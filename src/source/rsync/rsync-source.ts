@@ -10,9 +10,7 @@ import { Channel } from "./protocol/channel.ts";
 import { openStrongSums } from "./protocol/checksums.ts";
 import { receiveFileList } from "./protocol/file-list-decoder.ts";
 import type { FileListForm } from "./protocol/file-list-decoder.ts";
-import type { FileList } from "./protocol/file-list.ts";
-import { orderFiles } from "./protocol/file-order.ts";
-import type { FileOrder } from "./protocol/file-order.ts";
+import { hasMixedTops, orderFiles } from "./protocol/file-order.ts";
 import { greetAsClient, NotRsyncError } from "./protocol/handshake.ts";
 import type { Agreement } from "./protocol/handshake.ts";
 import { ReceiverSession, ioErrorWords, isComplaint } from "./protocol/receiver.ts";
@@ -162,7 +160,10 @@ async function openSession(
     });
   }
   const order = orderFiles(received.list);
-  refuseMixedTops(received.list, order);
+  // We ask for absolute paths, or for relative ones; a list that has both would name two things alike.
+  if (hasMixedTops(received.list, order)) {
+    throw new RsyncProtocolError("the other side lists absolute and relative paths");
+  }
   const session = new ReceiverSession({ channel, agreement, sums, received, role: "client" });
   said.session = session;
   session.start();
@@ -264,14 +265,6 @@ function sendFilters(channel: Channel, filters: readonly string[]): void {
     channel.output.raw(bytes);
   }
   channel.output.int32(0);
-}
-
-/** We ask for absolute paths, or for relative ones; a list that has both would name two things alike. */
-function refuseMixedTops(list: FileList, order: FileOrder): void {
-  if (list.absoluteTop() === undefined) return;
-  const group = order.group(0);
-  if (group.end - group.start === 1 && list.entryOfDirectory(0) < 0) return;
-  throw new RsyncProtocolError("the other side lists absolute and relative paths");
 }
 
 /** Of what is not there rsync complains; of what is to be left out it says nothing. */

@@ -68,6 +68,13 @@ export function orderFiles(list: FileList): FileOrder {
   };
 }
 
+/** Whether both absolute and relative paths are listed, of which a walk would see one kind only. */
+export function hasMixedTops(list: FileList, order: FileOrder): boolean {
+  if (list.absoluteTop() === undefined) return false;
+  const { start, end } = order.group(0);
+  return end - start > 1 || list.entryOfDirectory(0) >= 0;
+}
+
 /** The top's own entry (`.`, or `/.`) lies in no directory. */
 const isSelf = (list: FileList, entry: number): boolean =>
   isDirectory(list.mode(entry)) && list.directoryOf(entry) === list.parentOf(entry);
