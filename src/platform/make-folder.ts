@@ -3,24 +3,27 @@ import path from "node:path";
 import { errnoOf, messageOf, StorageError } from "../errors.ts";
 
 /**
- * Makes a folder that only its owner may enter, and those above it, where they are not there; whether it made one. Throws
+ * Makes a folder that only its owner may enter (or with another mode), and those above it, where they are not there;
+ * whether it made one. Throws
  * `StorageError`, with the kernel's error as its cause. Not `mkdir` with `recursive`, which in Node never comes back where
  * a folder says that it has no room for names, as /proc does.
  */
-export function makeFolder(folder: string): boolean {
+export function makeFolder(folder: string, mode: number = OWNER_ONLY): boolean {
   try {
-    return makeMissing(path.resolve(folder));
+    return makeMissing(path.resolve(folder), mode);
   } catch (cause) {
     throw new StorageError(`could not make the folder ${folder}: ${reasonOf(cause)}`, { hint: hintFor(cause), cause });
   }
 }
 
-function makeMissing(folder: string): boolean {
+const OWNER_ONLY = 0o700;
+
+function makeMissing(folder: string, mode: number): boolean {
   const found = statSync(folder, { throwIfNoEntry: false });
   if (found?.isDirectory() === true) return false;
-  if (found === undefined && folder !== path.dirname(folder)) makeMissing(path.dirname(folder));
+  if (found === undefined && folder !== path.dirname(folder)) makeMissing(path.dirname(folder), OWNER_ONLY);
   try {
-    mkdirSync(folder, { mode: 0o700 });
+    mkdirSync(folder, { mode });
     return true;
   } catch (error) {
     // Somebody else was quicker.

@@ -2,10 +2,11 @@
  * Puts attributes on what was restored. The order is not free:
  *
  * 1. Owner first, because the kernel takes setuid bits and capabilities away when it changes.
- * 2. Extended attributes before the mode, because without root a mode without write permission forbids them.
- * 3. ACLs after the mode: they refine it.
- * 4. Times after all that changes them. A file that has its time is whole: that is the mark a later run goes by.
- * 5. Immutable and append-only flags last, as nothing can be changed after them.
+ * 2. Extended attributes before the mode, because without root a mode without write permission forbids them. ACLs among
+ *    them: the mode says of them what it said when they were read.
+ * 3. The mode and the time. A file that has its time is whole, and a target folder that has its mode: those are the marks
+ *    that a later run goes by, so the other one comes first.
+ * 4. Immutable and append-only flags last, as nothing can be changed after them.
  */
 import { errnoOf } from "../errors.ts";
 import type { ExtendedAttribute, TreeEntry } from "../format/tree.ts";
@@ -80,14 +81,14 @@ export function applyAttributes(place: Place, entry: TreeEntry, options: ApplyOp
   const owner = applyOwner(place, entry, options.policy, onShortfall);
   if (options.before !== undefined) removeOthers(place, entry.xattrs, options.before.xattrs, onShortfall);
   else if (options.mayHaveInherited) removeInherited(place, entry);
-  for (const xattr of entry.xattrs) if (!isAcl(xattr.name)) applyXattr(place, xattr, onShortfall);
-  if (entry.type !== "symlink") applyMode(place, allowedMode(entry, owner), onShortfall);
-  for (const xattr of entry.xattrs) if (isAcl(xattr.name)) applyXattr(place, xattr, onShortfall);
+  for (const xattr of entry.xattrs) applyXattr(place, xattr, onShortfall);
   const flags = options.leaveWritable ? entry.inodeFlags & ~KEEPS_WRITING_OFF : entry.inodeFlags;
   const flagsBefore = options.before?.stat.inodeFlags ?? 0;
   const later = flags & KEEPS_WRITING_OFF;
   if ((flags & ~later) !== (flagsBefore & ~KEEPS_WRITING_OFF)) applyFlags(place, flags & ~later, onShortfall);
-  applyTime(place, entry);
+  if (entry.type === "directory") applyTime(place, entry);
+  if (entry.type !== "symlink") applyMode(place, allowedMode(entry, owner), onShortfall);
+  if (entry.type !== "directory") applyTime(place, entry);
   if (later !== 0) applyFlags(place, flags, onShortfall);
 }
 
@@ -143,6 +144,11 @@ export function removeDefaultAcl(fd: number): void {
 
 export function hasDefaultAcl(xattrs: readonly ExtendedAttribute[]): boolean {
   return xattrs.some(({ name }) => name === DEFAULT_ACL);
+}
+
+export function hasAccessAclOf(entry: TreeEntry, xattrs: readonly ExtendedAttribute[]): boolean {
+  const acl = entry.xattrs.find(({ name }) => name === ACCESS_ACL);
+  return acl !== undefined && isAmong(acl, xattrs);
 }
 
 function wantedOwner(entry: TreeEntry, policy: OwnerPolicy): { uid: number; gid: number } {

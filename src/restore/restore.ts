@@ -1,10 +1,12 @@
 import path from "node:path";
 import { errnoOf, messageOf, StorageError, UsageError } from "../errors.ts";
-import { readXattrsFd, setXattrFd } from "../platform/extended-attributes.ts";
+import type { DirectoryEntry } from "../format/tree.ts";
+import { readXattrsFd } from "../platform/extended-attributes.ts";
 import { makeFolder } from "../platform/make-folder.ts";
 import { closeFd, OPEN, openPath } from "../platform/open.ts";
 import { rawPathFromText } from "../platform/raw-path.ts";
-import { isNotPossible } from "./attributes.ts";
+import { statFd } from "../platform/stat.ts";
+import { hasAccessAclOf } from "./attributes.ts";
 import type { RestoreOptions, RestoreResult } from "./options.ts";
 import { createRun, type Target } from "./run.ts";
 
@@ -40,15 +42,19 @@ function checkOptions(options: RestoreOptions): void {
   }
 }
 
-/** On a target from when a restore makes it until it gets its attributes, which take this one away. */
-const UNFINISHED = { name: rawPathFromText("user.holdfast.unfinished"), value: Buffer.from("1") };
+/**
+ * A target that a restore makes has this mode until it gets the snapshot's, as the last of its attributes. A sticky bit on a
+ * folder that only its owner may enter has no use, so nobody else sets it; and a folder is never there without its mode,
+ * wherever a restore is killed.
+ */
+const UNFINISHED_MODE = 0o1700;
 
 function openTarget({ target, view, dryRun }: RestoreOptions): Target {
   const full = path.resolve(target);
   try {
-    const isNew = dryRun !== true && makeFolder(full);
+    const isNew = dryRun !== true && makeFolder(full, UNFINISHED_MODE);
     const fd = openPath(rawPathFromText(full), OPEN.READ | OPEN.DIRECTORY);
-    return { fd, isNew, becomesCopy: view.top.name !== "" && (isNew ? markUnfinished(fd) : isUnfinished(fd)) };
+    return { fd, isNew, becomesCopy: view.top.name !== "" && (isNew || isUnfinished(fd, view.top)) };
   } catch (error) {
     const code = errnoOf(error instanceof StorageError ? error.cause : error);
     if (dryRun === true && code === "ENOENT") return { fd: -1, isNew: true, becomesCopy: false };
@@ -59,16 +65,11 @@ function openTarget({ target, view, dryRun }: RestoreOptions): Target {
   }
 }
 
-function markUnfinished(fd: number): true {
-  try {
-    setXattrFd(fd, UNFINISHED);
-  } catch (error) {
-    // Without it a restore that goes on leaves the target's own attributes as they are.
-    if (!isNotPossible(error)) throw error;
-  }
-  return true;
-}
-
-function isUnfinished(fd: number): boolean {
-  return readXattrsFd(fd).some(({ name }) => name === UNFINISHED.name);
+function isUnfinished(fd: number, top: DirectoryEntry): boolean {
+  // A new folder is setgid where the one that it is in is.
+  const mode = statFd(fd).mode & ~0o2000;
+  if (mode === UNFINISHED_MODE) return true;
+  // Or it was killed after it had got its ACL, which brings the rest of the mode with it.
+  const wasKilledAfterAcl = mode === (0o1000 | (top.mode & 0o777)) && top.mode !== mode;
+  return wasKilledAfterAcl && hasAccessAclOf(top, readXattrsFd(fd));
 }

@@ -1,13 +1,14 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdirSync, symlinkSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdirSync, symlinkSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { scrambledBytes } from "../support/awkward-tree.ts";
 import { assertSameTree } from "../support/compare-trees.ts";
 import { checkoutFolder, newHoldfast } from "../support/holdfast.ts";
+import { runOk } from "../support/run-command.ts";
 import { skipUnless } from "../support/requirements.ts";
 import { temporaryFolder } from "../support/temporary-folder.ts";
 
@@ -55,6 +56,36 @@ for (const overwrite of ["always", "if-changed", "never"]) {
         number
       >;
       assert.equal(again.bytes_restored, 0);
+    },
+  );
+}
+
+for (const [killedAfter, leaveTarget] of [
+  ["making the target", async () => undefined],
+  [
+    "giving the target its ACL",
+    async (source: string, target: string) =>
+      runOk("sh", ["-c", 'getfacl "$1" | setfacl --set-file=- "$2" && chmod +t "$2"', "sh", source, target]),
+  ],
+] as const) {
+  test(
+    `a restore that was killed right after ${killedAfter} is gone on with`,
+    { skip: skipUnless({ commands: [...TOOLS, "setfacl", "getfacl"] }) },
+    async (t) => {
+      const folder = temporaryFolder(t);
+      const holdfast = await newHoldfast(t, { place: folder });
+      const [source, target] = [path.join(folder, "source"), path.join(folder, "target")];
+      mkdirSync(source);
+      writeFileSync(path.join(source, "file"), "content");
+      await runOk("setfacl", ["-m", "u:daemon:rx", source]);
+      chmodSync(source, 0o2755);
+      await holdfast.ok(["backup", source]);
+      mkdirSync(target);
+      chmodSync(target, 0o1700);
+      await leaveTarget(source, target);
+
+      await holdfast.ok(["restore", `latest:${source}`, "--target", target, "--overwrite", "never"]);
+      await assertSameTree(source, target);
     },
   );
 }
