@@ -10,7 +10,7 @@ import { workplace } from "./workplace.ts";
 
 test("what backup is told to save and to leave out", async (t) => {
   const at = workplace(t);
-  await at.ok(["init"]);
+  await at.makeRepository();
   const list = (name: string, content: string | Buffer) => {
     const file = path.join(at.folder, name);
     writeFileSync(file, content);
@@ -80,7 +80,7 @@ test("what backup is told to save and to leave out", async (t) => {
 
 test("--ignore-ctime and --ignore-inode read nothing again for them alone, and save the new attributes", async (t) => {
   const at = workplace(t);
-  await at.ok(["init"]);
+  await at.makeRepository();
   const file = path.join(at.source, "a.txt");
   const old = new Date("2020-01-01T00:00:00Z");
   /** The same size and time, but other content: whether it is found out tells whether it was read. */

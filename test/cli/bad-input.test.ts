@@ -29,7 +29,7 @@ function assertFails({ status, stdout, stderr }: CommandResult, exitCode: number
 }
 
 async function withSnapshot(at: Workplace): Promise<void> {
-  await at.ok(["init"]);
+  await at.makeRepository();
   await at.ok(["backup", at.source]);
 }
 
@@ -79,9 +79,9 @@ test("a repository that has lost its config is not made into another one", async
 
 test("an init that was broken off before the config is done again", async (t) => {
   const at = workplace(t);
-  await at.ok(["init"]);
+  await at.makeRepository();
   rmSync(path.join(at.repository, "config"));
-  await at.ok(["init"]);
+  await at.makeRepository();
   await at.ok(["backup", at.source]);
 });
 
@@ -97,13 +97,13 @@ test("help that nobody reads, or that finds no room, is no crash", async (t) => 
 
 test("a wrong password ends with 12", async (t) => {
   const at = workplace(t);
-  await at.ok(["init"]);
+  await at.makeRepository();
   assertFails(await at.run(["snapshots"], { env: { HOLDFAST_PASSWORD: "wrong" } }), 12, /the password opens none/);
 });
 
 test("init where there is a repository already changes nothing", async (t) => {
   const at = workplace(t);
-  await at.ok(["init"]);
+  await at.makeRepository();
   const config = readFileSync(path.join(at.repository, "config"));
   assertFails(await at.run(["init"]), 1, /there is a repository at .* already/);
   assert.deepEqual(readFileSync(path.join(at.repository, "config")), config);
@@ -112,7 +112,7 @@ test("init where there is a repository already changes nothing", async (t) => {
 
 test("a repository of a newer format is left alone", async (t) => {
   const at = workplace(t);
-  await at.ok(["init"]);
+  await at.makeRepository();
   const file = path.join(at.repository, "config");
   chmodSync(file, 0o600);
   writeFileSync(file, readFileSync(file, "utf8").replace('"format": 1', '"format": 2'));
@@ -122,7 +122,7 @@ test("a repository of a newer format is left alone", async (t) => {
 
 test("a path that is not there does not keep the others from being saved, and ends with 3", async (t) => {
   const at = workplace(t);
-  await at.ok(["init"]);
+  await at.makeRepository();
   const result = await at.run(["backup", path.join(at.folder, "nothing"), at.source]);
   assertFails(result, 3, /nothing.*no such file/);
   assert.ok((await at.ok(["ls", "latest"])).includes("a.txt"));
@@ -144,7 +144,7 @@ test("a file that may not be read is named, and ends with 3", async (t) => {
 
 test("a snapshot that is not there, or named ambiguously, is said to be so", async (t) => {
   const at = workplace(t);
-  await at.ok(["init"]);
+  await at.makeRepository();
   assertFails(await at.run(["ls", "latest"]), 1, /there is no snapshot that matches/);
   await at.ok(["backup", at.source]);
   const [[{ id }]] = await at.json(["snapshots"]);
@@ -180,7 +180,7 @@ test("restore goes through no symbolic link that it finds in the target", async 
 
 test("two backups at once both succeed, and both are whole", async (t) => {
   const at = workplace(t);
-  await at.ok(["init"]);
+  await at.makeRepository();
   const other = path.join(at.folder, "other");
   mkdirSync(other);
   writeFileSync(path.join(other, "random"), randomBytes(2_000_000));
@@ -202,7 +202,7 @@ test("a prune beside another prune ends with 11", async (t) => {
 
 test("a prune that is killed does no harm, and the next one goes on", async (t) => {
   const at = workplace(t);
-  await at.ok(["init"]);
+  await at.makeRepository();
   for (let number = 0; number < 4; number++) {
     writeFileSync(path.join(at.source, "random"), randomBytes(3_000_000));
     await at.ok(["backup", at.source]);
@@ -218,7 +218,7 @@ test("a prune that is killed does no harm, and the next one goes on", async (t) 
 
 test("after a clock that was wrong, backups go on, and rules remove nothing because of it", async (t) => {
   const at = workplace(t);
-  await at.ok(["init"]);
+  await at.makeRepository();
   await at.ok(["backup", at.source, "--time", "2099-01-01"]);
   await at.ok(["backup", at.source]);
   const forgotten = await at.ok(["forget", "--keep-within", "1d", "--dry-run"]);
@@ -242,7 +242,7 @@ for (const [name, damage] of [
 ] as const) {
   test(`a pack that is ${name} is found by check; restore says what is lost, brings back the rest, and repair puts it in order`, async (t) => {
     const at = workplace(t);
-    await at.ok(["init"]);
+    await at.makeRepository();
     writeFileSync(path.join(at.source, "random"), randomBytes(100_000));
     await at.ok(["backup", path.join(at.source, "random")]);
     const [lost] = packsOf(at);

@@ -20,7 +20,7 @@ import { PASSWORD, workplace, type Workplace } from "./workplace.ts";
 
 /** Three snapshots of one host and folder: as it was, with changes, and with a link and tags more. Gives their ids. */
 async function threeSnapshots(at: Workplace): Promise<string[]> {
-  await at.ok(["init"]);
+  await at.makeRepository();
   const save = async (time: string, ...options: string[]): Promise<string> => {
     const messages = await at.json(["backup", at.source, "--host", "web1", "--time", time, ...options]);
     return messages.at(-1).snapshot_id as string;
@@ -274,7 +274,7 @@ test("a repository of three snapshots", async (t) => {
 
 test("keys are added, listed, used, changed and removed", async (t) => {
   const at = workplace(t);
-  await at.ok(["init"]);
+  await at.makeRepository();
   await at.ok(["key", "add"], { env: { HOLDFAST_NEW_PASSWORD: "second password" } });
   const [keys] = await at.json(["key", "list"]);
   assert.deepEqual(
@@ -302,7 +302,7 @@ test("keys are added, listed, used, changed and removed", async (t) => {
 
 test("an age identity opens the repository", { skip: skipUnless({ commands: ["age-keygen"] }) }, async (t) => {
   const at = workplace(t);
-  await at.ok(["init"]);
+  await at.makeRepository();
   const identity = path.join(at.folder, "identity");
   await runOk("age-keygen", ["-o", identity]);
   const recipient = (await runOk("age-keygen", ["-y", identity])).trim();
@@ -313,7 +313,7 @@ test("an age identity opens the repository", { skip: skipUnless({ commands: ["ag
 
 test("backup leaves out what patterns, sizes and tags say, and takes lists of paths", async (t) => {
   const at = workplace(t);
-  await at.ok(["init"]);
+  await at.makeRepository();
   const names = async () =>
     (await at.ok(["ls", "-q", "latest"]))
       .trimEnd()
@@ -348,7 +348,7 @@ test("backup leaves out what patterns, sizes and tags say, and takes lists of pa
 
 test("backup takes names that are not UTF-8 from the command line as they are", async (t) => {
   const at = workplace(t);
-  await at.ok(["init"]);
+  await at.makeRepository();
   const program = `mkdir "$1/$(printf 'b\\377d')" && printf x > "$1/$(printf 'b\\377d')/file" && "$2" backup "$1/$(printf 'b\\377d')"`;
   const holdfast = path.resolve(import.meta.dirname, "../../bin/holdfast");
   await runOk("sh", ["-c", program, "sh", at.source, holdfast], { env: at.env });
@@ -358,7 +358,7 @@ test("backup takes names that are not UTF-8 from the command line as they are", 
 
 test("backup saves standard input, or what a command prints", async (t) => {
   const at = workplace(t);
-  await at.ok(["init"]);
+  await at.makeRepository();
   await at.ok(["backup", "--stdin", "--stdin-filename", "db/dump.sql"], { input: "select 1;\n" });
   assert.equal(await at.ok(["dump", "latest", "/db/dump.sql"]), "select 1;\n");
   await at.ok(["backup", "--stdin-from-command", "--", "printf", "%s-%s", "a", "b"]);
@@ -371,7 +371,7 @@ test("backup saves standard input, or what a command prints", async (t) => {
 
 test("a damaged index is made anew, and of damaged packs is saved what is whole", async (t) => {
   const at = workplace(t);
-  await at.ok(["init"]);
+  await at.makeRepository();
   await at.ok(["backup", at.source]);
   for (const name of readdirSync(path.join(at.repository, "index"))) rmSync(path.join(at.repository, "index", name));
   assert.equal((await at.run(["check"])).status, 1);
@@ -400,7 +400,7 @@ test("passwords come from a file or a command, and not from both", async (t) => 
 
 test("what had to be read again, and is as it was, counts as unmodified", async (t) => {
   const at = workplace(t);
-  await at.ok(["init"]);
+  await at.makeRepository();
   writeFileSync(path.join(at.source, "young"), "changed a moment ago");
   await at.ok(["backup", at.source]);
   const second = (await at.json(["backup", at.source])).at(-1) as unknown as Record<string, number>;
@@ -412,7 +412,7 @@ test("what had to be read again, and is as it was, counts as unmodified", async 
 
 test("a snapshot whose record is damaged holds up a prune, until it is forgotten by its id", async (t) => {
   const at = workplace(t);
-  await at.ok(["init"]);
+  await at.makeRepository();
   await at.ok(["backup", at.source]);
   const [{ snapshot_id: id }] = (await at.json(["backup", at.source, "--tag", "damaged"])).slice(-1);
   const record = path.join(at.repository, "snapshots", id);
@@ -432,7 +432,7 @@ test("a snapshot whose record is damaged holds up a prune, until it is forgotten
 test("a copy that lacks something ends with 1, and its snapshot says that it is not whole; the others are", async (t) => {
   const at = workplace(t);
   const other = path.join(at.folder, "other");
-  await at.ok(["init"]);
+  await at.makeRepository();
   await at.ok(["-r", other, "init"]);
   await at.ok(["backup", path.join(at.source, "sub")]);
   writeFileSync(path.join(at.source, "random"), randomBytes(3_000_000));

@@ -6,7 +6,7 @@ import { workplace } from "./workplace.ts";
 
 test("find --tree, --blob and --pack name what stored pieces are part of, in all snapshots", async (t) => {
   const at = workplace(t);
-  await at.ok(["init"]);
+  await at.makeRepository();
   await at.ok(["backup", at.source, "--tag", "first"]);
   writeFileSync(path.join(at.source, "new"), "new\n");
   await at.ok(["backup", at.source]);

@@ -24,7 +24,7 @@ async function endlessBackup(at: Workplace): Promise<{ child: ChildProcess; said
 for (const signal of ["SIGINT", "SIGTERM"] as const) {
   test(`${signal} stops a backup cleanly with 130, and leaves no snapshot and no note`, async (t) => {
     const at = workplace(t);
-    await at.ok(["init"]);
+    await at.makeRepository();
     const { child, said } = await endlessBackup(at);
     child.kill(signal);
     const [code] = await once(child, "close");
@@ -39,7 +39,7 @@ for (const signal of ["SIGINT", "SIGTERM"] as const) {
 
 test("a second Ctrl-C ends it at once", async (t) => {
   const at = workplace(t);
-  await at.ok(["init"]);
+  await at.makeRepository();
   const { child } = await endlessBackup(at);
   const closed = once(child, "close");
   child.kill("SIGINT");
@@ -57,7 +57,7 @@ test("a second Ctrl-C ends it at once", async (t) => {
 
 test("a reader that goes away ends a listing quietly, and no backup", async (t) => {
   const at = workplace(t);
-  await at.ok(["init"]);
+  await at.makeRepository();
   const piped = (command: string) =>
     run("bash", ["-c", `set -o pipefail; "$0" ${command}`, HOLDFAST, at.source], { env: at.env });
   const backup = await piped('backup -vv "$1" | exec true');
@@ -70,7 +70,7 @@ test("a reader that goes away ends a listing quietly, and no backup", async (t) 
 
 test("an output that cannot be written to is an error", async (t) => {
   const at = workplace(t);
-  await at.ok(["init"]);
+  await at.makeRepository();
   const { status, stderr } = await run("bash", ["-c", `"$0" cat config >/dev/full`, HOLDFAST], { env: at.env });
   assert.equal(status, 1);
   assert.match(stderr, /could not write to standard output/);

@@ -6,7 +6,7 @@ import { PASSWORD, workplace } from "./workplace.ts";
 
 test("a repository is named by an option, a variable or in a file, but not twice", async (t) => {
   const at = workplace(t);
-  await at.ok(["init"]);
+  await at.makeRepository();
   const file = path.join(at.folder, "where");
   writeFileSync(file, `${at.repository}\n`);
   const without = { HOLDFAST_REPOSITORY: undefined };
@@ -28,7 +28,7 @@ test("a repository is named by an option, a variable or in a file, but not twice
 
 test("of two keys the hinted one is tried first, and a hint that is wrong harms nothing", async (t) => {
   const at = workplace(t);
-  await at.ok(["init"]);
+  await at.makeRepository();
   // The same password twice: which of the two keys opened the repository depends on the hint alone.
   const [{ id }] = await at.json(["key", "add", "--new-password-command", `echo '${PASSWORD}'`]);
   const current = async (...hint: string[]) => {
@@ -44,7 +44,7 @@ test("of two keys the hinted one is tried first, and a hint that is wrong harms 
 
 test("what others have put into tags and hosts cannot drive the terminal, nor break a line of a table", async (t) => {
   const at = workplace(t);
-  await at.ok(["init"]);
+  await at.makeRepository();
   await at.ok(["backup", at.source, "--tag", "a\u001b[31m\nb", "--host", "h\u001b]0;x\u0007"]);
   for (const args of [["snapshots"], ["snapshots", "-g", "host,tags"], ["forget", "--keep-last", "1"]]) {
     const text = await at.ok(args);

@@ -12,7 +12,7 @@ test("--keep-damaged leaves what can be had of a file, which is not there else; 
   const at = workplace(t);
   const content = randomBytes(12_000_000);
   writeFileSync(path.join(at.source, "media"), content);
-  await at.ok(["init"]);
+  await at.makeRepository();
   await at.ok(["backup", at.source]);
   const packs = readdirSync(path.join(at.repository, "packs"), { recursive: true, encoding: "utf8" });
   const largest = packs
@@ -48,7 +48,7 @@ test(
     const { uid } = userEntry("daemon");
     chownSync(path.join(at.source, "a.txt"), uid, uid);
     chownSync(path.join(at.source, "sub/b.txt"), 48_123, 48_123);
-    await at.ok(["init"]);
+    await at.makeRepository();
     await at.ok(["backup", at.source]);
     // As on another machine, where that user has another number.
     const passwd = path.join(at.folder, "passwd");
@@ -74,7 +74,7 @@ test(
 
 test("prune --thorough is taken, and told of in the help of prune and forget", async (t) => {
   const at = workplace(t);
-  await at.ok(["init"]);
+  await at.makeRepository();
   await at.ok(["backup", at.source]);
   await at.ok(["prune", "--thorough"]);
   for (const command of ["prune", "forget"]) assert.match(await at.ok([command, "--help"]), /--thorough/);

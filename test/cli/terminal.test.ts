@@ -68,7 +68,7 @@ test("refuses two different new passwords, and makes no repository", needsScript
 
 test("asks for the password once to open, and Ctrl-C at the question ends with 130", needsScript, async (t) => {
   const at = workplace(t);
-  await at.ok(["init"]);
+  await at.makeRepository();
   const prompt = `enter password for repository ${at.repository}: `;
   const open = onTerminal(t, at, ["snapshots"]);
   await open.answer(prompt, `${PASSWORD}\r`);
@@ -81,7 +81,7 @@ test("asks for the password once to open, and Ctrl-C at the question ends with 1
 
 test("shows how far a backup is in one place, and nothing of that stays", needsScript, async (t) => {
   const at = workplace(t);
-  await at.ok(["init"]);
+  await at.makeRepository();
   writeFileSync(path.join(at.source, "random"), randomBytes(64 * 1024 ** 2));
   const env = { HOLDFAST_PASSWORD: PASSWORD, HOLDFAST_PROGRESS_FPS: "60" };
   const backup = onTerminal(t, at, ["backup", at.source], env);
@@ -94,7 +94,7 @@ test("shows how far a backup is in one place, and nothing of that stays", needsS
 
 test("shows no progress while it waits for the password", needsScript, async (t) => {
   const at = workplace(t);
-  await at.ok(["init"]);
+  await at.makeRepository();
   const backup = onTerminal(t, at, ["backup", at.source], { HOLDFAST_PROGRESS_FPS: "60" });
   await backup.answer("enter password for repository", "");
   await new Promise((resolve) => setTimeout(resolve, 500));
@@ -105,7 +105,7 @@ test("shows no progress while it waits for the password", needsScript, async (t)
 
 test("with --quiet, or where it is no terminal, no progress is shown", needsScript, async (t) => {
   const at = workplace(t);
-  await at.ok(["init"]);
+  await at.makeRepository();
   const env = { HOLDFAST_PASSWORD: PASSWORD, HOLDFAST_PROGRESS_FPS: "60" };
   const backup = onTerminal(t, at, ["backup", "--quiet", at.source], env);
   assert.equal(await backup.end(), 0);
@@ -116,7 +116,7 @@ test("with --quiet, or where it is no terminal, no progress is shown", needsScri
 
 test("with --json, progress comes as lines of JSON", async (t) => {
   const at = workplace(t);
-  await at.ok(["init"]);
+  await at.makeRepository();
   writeFileSync(path.join(at.source, "random"), randomBytes(64 * 1024 ** 2));
   const { stdout } = await at.run(["backup", "--json", at.source], { env: { HOLDFAST_PROGRESS_FPS: "60" } });
   const messages = stdout
@@ -131,7 +131,7 @@ test("with --json, progress comes as lines of JSON", async (t) => {
 
 test("an archive is not poured over a terminal", needsScript, async (t) => {
   const at = workplace(t);
-  await at.ok(["init"]);
+  await at.makeRepository();
   await at.ok(["backup", at.source]);
   const dump = onTerminal(t, at, ["dump", "latest", "/"], { HOLDFAST_PASSWORD: PASSWORD });
   assert.equal(await dump.end(), 1);

@@ -1,7 +1,7 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import type { Cleanup } from "../support/at-end.ts";
-import { checkoutFolder, holdfast } from "../support/holdfast.ts";
+import { checkoutFolder, holdfast, makeCheapRepository } from "../support/holdfast.ts";
 import type { CommandOptions, CommandResult } from "../support/run-command.ts";
 import { temporaryFolder } from "../support/temporary-folder.ts";
 
@@ -12,6 +12,8 @@ export interface Workplace {
   readonly source: string;
   readonly repository: string;
   readonly env: Readonly<Record<string, string>>;
+  /** Makes the repository, as `init` would. */
+  makeRepository(): Promise<void>;
   /** Runs a command and gives how it ended. */
   run(args: readonly string[], options?: CommandOptions): Promise<CommandResult>;
   /** Runs a command that must end with 0, and gives its output. */
@@ -51,6 +53,7 @@ export function workplace(t: Cleanup): Workplace {
     source,
     repository,
     env,
+    makeRepository: () => makeCheapRepository(repository, PASSWORD),
     run,
     ok,
     json: async (args) => {

@@ -1,5 +1,7 @@
 import { chmodSync, mkdirSync } from "node:fs";
 import path from "node:path";
+import { createRepository } from "../../src/repository/repository.ts";
+import { createStorage } from "../../src/storage/open.ts";
 import type { Cleanup } from "./at-end.ts";
 import { atEnd } from "./at-end.ts";
 import { isRoot } from "./requirements.ts";
@@ -73,8 +75,16 @@ export async function newHoldfast(t: Cleanup, options: HoldfastOptions = {}): Pr
     run: (args, more = {}) => runProgram(program, args, { ...user, ...more, env: { ...env, ...more.env } }),
     ok: async (args, more) => outputOf(await command.run(args, more), args),
   };
-  await command.ok(["init"]);
+  if (changesUser) await command.ok(["init"]);
+  else await makeCheapRepository(repository, env.HOLDFAST_PASSWORD);
   return command;
+}
+
+/** As `init` does it, but the password opens it at once: tests open repositories by thousands of commands. */
+export async function makeCheapRepository(folder: string, passphrase: string): Promise<void> {
+  const storage = await createStorage(folder);
+  await createRepository(storage, { passphrase, label: "", workFactorLog2: 1, now: new Date() });
+  await storage.close();
 }
 
 /** Any program as the same normal user, for what belongs to it. */

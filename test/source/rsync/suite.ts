@@ -6,7 +6,7 @@ import { execFileSync, spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { parseArgs } from "node:util";
-import { holdfastOk } from "../../support/holdfast.ts";
+import { makeCheapRepository } from "../../support/holdfast.ts";
 import { temporaryFolder } from "../../support/temporary-folder.ts";
 import { EXPECTED } from "./suite-expected.ts";
 
@@ -117,7 +117,7 @@ async function runOne(
   try {
     const place = temporaryFolder({ after: (undo?: unknown) => void undone.push(undo as () => unknown) });
     const repository = path.join(place, "repository");
-    await holdfastOk(["init", "--quiet", "--repo", repository], { env: { HOLDFAST_PASSWORD: PASSWORD } });
+    await makeCheapRepository(repository, PASSWORD);
     const scratch = path.join(place, "scratch");
     mkdirSync(scratch);
     symlinkSync(suite, path.join(scratch, "src"));
