@@ -156,6 +156,12 @@ interface EncodedEntry {
 
 const NO_IDS = new Uint8Array(0);
 
+function lengthOf(parts: readonly { readonly lengthBytes: number }[]): number {
+  let sum = 0;
+  for (const { lengthBytes } of parts) sum += lengthBytes;
+  return sum;
+}
+
 export async function backup(options: BackupOptions): Promise<BackupResult> {
   const { source, destination, known: lastRun, log, signal } = options;
   const progress = options.progress ?? createBackupProgress();
@@ -395,8 +401,8 @@ export async function backup(options: BackupOptions): Promise<BackupResult> {
     let { xattrs } = result;
     if (xattrs === undefined) {
       // Only reading a stream to its end tells how long it is.
-      const parts = [...blobsOfFile, ...holes];
-      stat = { ...stat, sizeBytes: parts.reduce((sum, part) => sum + part.lengthBytes, 0) };
+      const sizeBytes = lengthOf(blobsOfFile) + lengthOf(holes);
+      if (sizeBytes !== stat.sizeBytes) stat = { ...stat, sizeBytes };
       if (!areWithin(holes, stat.sizeBytes)) {
         report(entry.path, "read", new Error("its holes do not fit with what was read"));
         return undefined;
@@ -408,10 +414,10 @@ export async function backup(options: BackupOptions): Promise<BackupResult> {
         return undefined;
       }
     }
-    const content = listContent(blobsOfFile, storeTree);
-    const parts = { name: entry.name, stat, xattrs, target: undefined, hardLink, ...content, holes };
+    const { content, listed } = listContent(blobsOfFile, storeTree);
+    const parts = { name: entry.name, stat, xattrs, target: undefined, hardLink, content, listed, holes };
     const encoded = encode(entry.path, treeEntryOf(parts, source.owners));
-    const listedIds = content.listed ? result.ids : NO_IDS;
+    const listedIds = listed ? result.ids : NO_IDS;
     return encoded && { encoded, listedIds, stat, stable: !result.changedWhileRead };
   }
 
@@ -437,14 +443,21 @@ export async function backup(options: BackupOptions): Promise<BackupResult> {
 
   /** As it stands in a tree; undefined for what no tree can hold. One odd file must not end the whole backup. */
   function encode(path: RawPath, entry: TreeEntry): Buffer | undefined {
-    const problem = (error: unknown): void => report(path, "save", error);
-    const encoded = encodeOrReport(entry, problem);
-    if (encoded !== undefined && encoded.length <= MAXIMUM_ENTRY_BYTES) return encoded;
+    let encoded: Buffer | undefined;
+    try {
+      encoded = encodeEntry(entry);
+      if (encoded.length <= MAXIMUM_ENTRY_BYTES) return encoded;
+    } catch (error) {
+      if (!(error instanceof RangeError)) throw error;
+      report(path, "save", error);
+    }
     if (encoded !== undefined && entry.xattrs.length > 0) {
-      problem(new Error("it has more extended attributes than can be kept: it is saved without them"));
+      report(path, "save", new Error("it has more extended attributes than can be kept: it is saved without them"));
       return encode(path, { ...entry, xattrs: [] });
     }
-    if (encoded !== undefined) problem(new Error(`it takes ${encoded.length} bytes in its folder, which is too much`));
+    if (encoded !== undefined) {
+      report(path, "save", new Error(`it takes ${encoded.length} bytes in its folder, which is too much`));
+    }
     // A directory stands for all that is in it.
     return entry.type === "directory" ? encodeEntry(plainDirectory(entry)) : undefined;
   }
@@ -576,16 +589,6 @@ function needsNoReading(entry: SourceEntry, { same }: KnownEntry): boolean {
 
 /** With all below a tree blob's limit, whatever stands beside it in the leaf. */
 const MAXIMUM_ENTRY_BYTES = 6 * 1024 * 1024;
-
-function encodeOrReport(entry: TreeEntry, report: (error: unknown) => void): Buffer | undefined {
-  try {
-    return encodeEntry(entry);
-  } catch (error) {
-    if (!(error instanceof RangeError)) throw error;
-    report(error);
-    return undefined;
-  }
-}
 
 /** A directory with nothing that a tree could not hold, but its name. */
 function plainDirectory({ name, tree }: DirectoryEntry): DirectoryEntry {

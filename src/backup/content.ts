@@ -2,6 +2,8 @@ import { type BlobId, type ContentBlob, encodeContentList, MAXIMUM_LISTED_BLOBS 
 
 /** The blobs of a file, from what a worker tells. */
 export function contentBlobs(ids: Uint8Array, lengths: readonly number[]): ContentBlob[] {
+  // Most files are of one.
+  if (lengths.length === 1) return [{ id: ids, lengthBytes: lengths[0] }];
   return lengths.map((lengthBytes, place) => ({ id: ids.subarray(place * 32, place * 32 + 32), lengthBytes }));
 }
 

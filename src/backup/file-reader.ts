@@ -38,6 +38,7 @@ export interface FileReader {
   wake(): void;
 }
 
+const NO_HOLES: readonly Hole[] = [];
 const BATCH_BYTES = 1024 * 1024;
 const BATCH_FILES = 128;
 /** So many that are done with are kept before they are let go of. */
@@ -130,7 +131,6 @@ export function createFileReader(pool: WorkerPool, source: Source): FileReader {
 
   /** Reads streams one after another: the source may have only one connection. */
   async function readStreams(): Promise<void> {
-    if (isReadingStreams) return;
     isReadingStreams = true;
     while (streamsHead < streams.length) {
       const { streamed, read } = streams[streamsHead++];
@@ -142,7 +142,7 @@ export function createFileReader(pool: WorkerPool, source: Source): FileReader {
         if (!pool.isReady()) await pool.ready();
         const whole = streamed.whole?.();
         if (whole === undefined) await readStream(streamed, read);
-        else saveTogether([whole], whole.length, [], read);
+        else saveWhole(whole, read);
       } catch (error) {
         read.fatal = error;
       }
@@ -173,7 +173,7 @@ export function createFileReader(pool: WorkerPool, source: Source): FileReader {
       read.result = failed("read", error);
       return settled();
     }
-    const holes = streamed.holes ?? [];
+    const holes = streamed.holes ?? NO_HOLES;
     if (stream === undefined) saveTogether(held, heldBytes, holes, read);
     else
       inBackground(
@@ -189,15 +189,30 @@ export function createFileReader(pool: WorkerPool, source: Source): FileReader {
     holes: readonly Hole[],
     read: ReadFile,
   ): void {
-    if (contentsBytes + sizeBytes > contentsBuffer.length) {
-      dispatchContents();
-      contentsBuffer = allocateUnfilled(Math.max(BATCH_BYTES, sizeBytes));
-    }
-    for (const piece of pieces) {
-      contentsBuffer.set(piece, contentsBytes);
-      contentsBytes += piece.length;
-      freeMemory(piece);
-    }
+    makeRoom(sizeBytes);
+    for (const piece of pieces) append(piece);
+    addContent(sizeBytes, holes, read);
+  }
+
+  function saveWhole(content: Uint8Array, read: ReadFile): void {
+    makeRoom(content.length);
+    append(content);
+    addContent(content.length, NO_HOLES, read);
+  }
+
+  function makeRoom(sizeBytes: number): void {
+    if (contentsBytes + sizeBytes <= contentsBuffer.length) return;
+    dispatchContents();
+    contentsBuffer = allocateUnfilled(Math.max(BATCH_BYTES, sizeBytes));
+  }
+
+  function append(piece: Uint8Array): void {
+    contentsBuffer.set(piece, contentsBytes);
+    contentsBytes += piece.length;
+    freeMemory(piece);
+  }
+
+  function addContent(sizeBytes: number, holes: readonly Hole[], read: ReadFile): void {
     contents.push({ sizeBytes, holes, read });
     if (contents.length >= BATCH_FILES) dispatchContents();
   }
@@ -230,7 +245,7 @@ export function createFileReader(pool: WorkerPool, source: Source): FileReader {
       const read: ReadFile = { result: undefined, fatal: undefined };
       if (content.kind === "stream") {
         streams.push({ streamed: content, read });
-        void readStreams();
+        if (!isReadingStreams) void readStreams();
       } else if (entry.stat.sizeBytes >= 2 * SEGMENT_BYTES) {
         dispatch();
         inBackground(read, readSegments(content, entry));

@@ -238,7 +238,7 @@ export async function openLocalDestination(
         needed[frame] = 1;
         return true;
       }
-      return isClaimed(blobs, ids.subarray(at, at + 32));
+      return isClaimed(blobs, ids, at);
     },
     frameOf: (ids, at) => frameOfBlob(index.blobs, ids, at),
     needFrame(frame) {

@@ -1,4 +1,4 @@
-import type { ContentBlob, ExtendedAttribute, Hole, TreeEntry } from "../format/tree.ts";
+import type { ContentBlob, ExtendedAttribute, FileEntry, Hole, TreeEntry } from "../format/tree.ts";
 import type { FileStat } from "../platform/file-stat.ts";
 import { groupNameOf, userNameOf } from "../platform/owners.ts";
 import type { OwnerNames } from "../source/source.ts";
@@ -26,6 +26,8 @@ const LOCAL_OWNERS: OwnerNames = { user: userNameOf, group: groupNameOf };
 /** The entry for the tree. A directory's tree is zeros until it is complete. */
 export function treeEntryOf(parts: EntryParts, owners: OwnerNames = LOCAL_OWNERS): TreeEntry {
   const { stat } = parts;
+  // Nearly all entries are files: nothing is made for them but the entry.
+  if (stat.type === "file") return fileEntryOf(parts, owners);
   const attributes = {
     name: parts.name,
     mode: stat.mode,
@@ -40,15 +42,6 @@ export function treeEntryOf(parts: EntryParts, owners: OwnerNames = LOCAL_OWNERS
     hardLink: parts.hardLink,
   };
   switch (stat.type) {
-    case "file":
-      return {
-        ...attributes,
-        type: "file",
-        sizeBytes: stat.sizeBytes,
-        content: parts.content,
-        listed: parts.listed,
-        holes: parts.holes,
-      };
     case "directory":
       return { ...attributes, type: "directory", tree: NO_TREE_YET };
     case "symlink":
@@ -60,4 +53,26 @@ export function treeEntryOf(parts: EntryParts, owners: OwnerNames = LOCAL_OWNERS
     case "socket":
       return { ...attributes, type: stat.type };
   }
+}
+
+function fileEntryOf(parts: EntryParts, owners: OwnerNames): FileEntry {
+  const { name, stat, xattrs, hardLink, content, listed, holes } = parts;
+  return {
+    type: "file",
+    name,
+    mode: stat.mode,
+    uid: stat.uid,
+    gid: stat.gid,
+    user: owners.user(stat.uid),
+    group: owners.group(stat.gid),
+    mtimeSeconds: stat.mtimeSeconds,
+    mtimeNanoseconds: stat.mtimeNanoseconds,
+    inodeFlags: stat.inodeFlags,
+    xattrs,
+    hardLink,
+    sizeBytes: stat.sizeBytes,
+    content,
+    listed,
+    holes,
+  };
 }

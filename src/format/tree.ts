@@ -148,25 +148,32 @@ export function createEntryEncoder(): EntryEncoder {
   const output = createWriter(4096);
   return {
     encode(entry) {
-      output.length = LENGTH_ROOM;
-      writeEntryBody(output, entry);
-      const bodyLength = output.length - LENGTH_ROOM;
-      const start = LENGTH_ROOM - varintLength(bodyLength);
-      const end = output.length;
-      output.length = start;
-      writeVarint(output, bodyLength);
-      return output.buffer.subarray(start, end);
+      const start = writeEntry(output, entry);
+      return output.buffer.subarray(start, output.length);
     },
   };
 }
 
-const sharedEncoder = createEntryEncoder();
+/** Writes an entry alone, from the place that is given to the end. */
+function writeEntry(output: ByteWriter, entry: TreeEntry): number {
+  output.length = LENGTH_ROOM;
+  writeEntryBody(output, entry);
+  const end = output.length;
+  const bodyLength = end - LENGTH_ROOM;
+  const start = LENGTH_ROOM - varintLength(bodyLength);
+  output.length = start;
+  writeVarint(output, bodyLength);
+  output.length = end;
+  return start;
+}
+
+const sharedOutput = createWriter(4096);
 
 /** One entry in fresh memory. Throws a `RangeError` for an entry that no reader would take. */
 export function encodeEntry(entry: TreeEntry): Buffer {
-  const encoded = sharedEncoder.encode(entry);
-  const copy = Buffer.allocUnsafe(encoded.length);
-  copy.set(encoded);
+  const start = writeEntry(sharedOutput, entry);
+  const copy = Buffer.allocUnsafe(sharedOutput.length - start);
+  sharedOutput.buffer.copy(copy, 0, start, sharedOutput.length);
   return copy;
 }
 

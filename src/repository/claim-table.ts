@@ -41,8 +41,8 @@ export function createClaimTable(capacity: number): ClaimTable {
 export function claimBlob(table: ClaimTable, id: BlobId): Claim {
   const { words, slots } = table;
   const [a, b, c] = [word(id, 0), word(id, 4), word(id, 8)];
-  const d = lastWord(id);
-  let slot = homeOf(table, id);
+  const d = lastWord(id, 0);
+  let slot = homeOf(table, id, 0);
   for (;;) {
     const base = slot * WORDS_PER_SLOT;
     const state = Atomics.load(words, base + STATE);
@@ -67,33 +67,34 @@ export function claimBlob(table: ClaimTable, id: BlobId): Claim {
   }
 }
 
-/** Whether any thread has claimed the blob. */
-export function isClaimedIn(table: ClaimTable, id: BlobId): boolean {
+/** Whether any thread has claimed the blob whose id stands in `ids` from `at`. */
+export function isClaimedIn(table: ClaimTable, ids: Uint8Array, at = 0): boolean {
   const { words, slots } = table;
-  const d = lastWord(id);
-  let slot = homeOf(table, id);
+  const a = word(ids, at);
+  const b = word(ids, at + 4);
+  const c = word(ids, at + 8);
+  const d = lastWord(ids, at);
+  let slot = homeOf(table, ids, at);
   for (;;) {
     const base = slot * WORDS_PER_SLOT;
     const state = Atomics.load(words, base + STATE);
     if (state === FREE) return false;
     if (state === WRITING) continue;
-    const isSame =
-      state === d && words[base] === word(id, 0) && words[base + 1] === word(id, 4) && words[base + 2] === word(id, 8);
-    if (isSame) return true;
+    if (state === d && words[base] === a && words[base + 1] === b && words[base + 2] === c) return true;
     if (++slot === slots) slot = 0;
   }
 }
 
-function homeOf(table: ClaimTable, id: BlobId): number {
-  const high = ((id[0] << 24) | (id[1] << 16) | (id[2] << 8) | id[3]) >>> 0;
+function homeOf(table: ClaimTable, ids: Uint8Array, at: number): number {
+  const high = ((ids[at] << 24) | (ids[at + 1] << 16) | (ids[at + 2] << 8) | ids[at + 3]) >>> 0;
   return Math.floor((high / 0x1_0000_0000) * table.slots);
 }
 
-function word(id: BlobId, at: number): number {
-  return id[at] | (id[at + 1] << 8) | (id[at + 2] << 16) | (id[at + 3] << 24);
+function word(ids: Uint8Array, at: number): number {
+  return ids[at] | (ids[at + 1] << 8) | (ids[at + 2] << 16) | (ids[at + 3] << 24);
 }
 
 /** The last word, as it stands in a slot that is taken. */
-function lastWord(id: BlobId): number {
-  return (word(id, 12) & ~STATE_BITS) | TAKEN;
+function lastWord(ids: Uint8Array, at: number): number {
+  return (word(ids, at + 12) & ~STATE_BITS) | TAKEN;
 }

@@ -44,10 +44,10 @@ export function claimForStoring(blobs: SessionBlobs, id: BlobId): boolean {
   });
 }
 
-/** True where the blob was claimed in this run. */
-export function isClaimed(blobs: SessionBlobs, id: BlobId): boolean {
+/** True where the blob whose id stands in `ids` from `at` was claimed in this run. */
+export function isClaimed(blobs: SessionBlobs, ids: Uint8Array, at = 0): boolean {
   for (const table of blobs.claimed) {
-    if (isClaimedIn(table, id)) return true;
+    if (isClaimedIn(table, ids, at)) return true;
     if (Atomics.load(table.used, 0) < table.capacity) return false;
   }
   return false;

@@ -98,12 +98,12 @@ export interface StreamedFile {
   readonly kind: "stream";
   /** Ranges that read as zeros and are not among the pieces; ascending. */
   readonly holes?: readonly Hole[];
-  readonly pieces: () => AsyncIterable<Uint8Array>;
+  pieces(): AsyncIterable<Uint8Array>;
   /**
    * All of the content at once, where it is small and there already, so that no time is lost on waiting for what has come;
    * otherwise undefined, and `pieces()` gives it.
    */
-  readonly whole?: () => Uint8Array | undefined;
+  whole?(): Uint8Array | undefined;
 }
 
 /** A file or folder that could not be saved, or not as it should be; the run goes on. */

@@ -182,6 +182,9 @@ function isPlain(result: FileResult, streamed: boolean): result is FileSaved {
   );
 }
 
+const NO_IDS = new Uint8Array(0);
+const NOTHING: readonly never[] = [];
+
 export function unpackResults({ count, streamed, ids, lengths, others }: PackedResults): FileResult[] {
   const results: FileResult[] = [];
   let other = 0;
@@ -194,10 +197,10 @@ export function unpackResults({ count, streamed, ids, lengths, others }: PackedR
     const length = Math.floor(value);
     const isNew = value > length;
     results.push({
-      ids: length === 0 ? ids.subarray(0, 0) : ids.subarray(index * 32, index * 32 + 32),
-      lengths: length === 0 ? [] : [length],
-      holes: [],
-      xattrs: streamed ? undefined : [],
+      ids: length === 0 ? NO_IDS : ids.subarray(index * 32, index * 32 + 32),
+      lengths: length === 0 ? NOTHING : [length],
+      holes: NOTHING,
+      xattrs: streamed ? undefined : NOTHING,
       stat: undefined,
       changedWhileRead: false,
       newBytes: isNew ? length : 0,

@@ -6,7 +6,7 @@ import { madeUpFile, madeUpFolder, madeUpLink, madeUpSnapshot } from "../../brow
 import { HoldfastError } from "../../errors.ts";
 import type { RawPath } from "../../platform/raw-path.ts";
 import { FileUnreadableError } from "../source.ts";
-import type { Source } from "../source.ts";
+import type { Source, StreamedFile } from "../source.ts";
 import { acceptPush } from "./accept-push.ts";
 import type { Basis } from "./protocol/basis.ts";
 import { ByteOutput } from "./protocol/byte-output.ts";
@@ -58,17 +58,17 @@ async function drain(source: Source): Promise<Outcome> {
   const paths: string[] = [];
   const contents = new Map<string, string>();
   const unreadable: string[] = [];
-  const files: [string, () => AsyncIterable<Uint8Array>][] = [];
+  const files: [string, StreamedFile][] = [];
   for await (const batch of source.entries()) {
     for (const entry of batch) {
       paths.push(entry.path);
       const content = entry.stat.type === "file" ? source.content(entry) : undefined;
-      if (content?.kind === "stream") files.push([entry.path, content.pieces]);
+      if (content?.kind === "stream") files.push([entry.path, content]);
       else source.details(entry);
     }
-    for (const [path, pieces] of files.splice(0)) {
+    for (const [path, content] of files.splice(0)) {
       try {
-        contents.set(path, await textOf(pieces));
+        contents.set(path, await textOf(content));
       } catch (error) {
         if (!(error instanceof FileUnreadableError)) throw error;
         unreadable.push(path);
@@ -78,11 +78,11 @@ async function drain(source: Source): Promise<Outcome> {
   return { paths, contents, unreadable };
 }
 
-async function textOf(pieces: () => AsyncIterable<Uint8Array>): Promise<string> {
+async function textOf(content: StreamedFile): Promise<string> {
   for (let tries = 0; ; tries++) {
     let text = "";
     try {
-      for await (const piece of pieces()) text += Buffer.from(piece).toString("latin1");
+      for await (const piece of content.pieces()) text += Buffer.from(piece).toString("latin1");
       return text;
     } catch (error) {
       if ((error as Error).name !== "ContentToReadAgainError" || tries > 0) throw error;

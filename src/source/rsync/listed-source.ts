@@ -165,16 +165,8 @@ export function listedSource(parts: ListedSourceParts): ListedSource {
     if (number < 0 || stat.type !== "file") throw new FileUnreadableError(`${path} is no file`);
     if (stat.sizeBytes === 0 && changes === undefined && !hasLongAttributes(received, number))
       return { kind: "stream", pieces: nothing, whole: () => new Uint8Array(0) };
-    const openBasis = previous === undefined ? undefined : () => previous(path);
-    const transfer = session.request({
-      index: indexOfStep(order, step),
-      entry: number,
-      path,
-      changes,
-      openBasis,
-    });
-    if (stat.sizeBytes < SMALLEST_SPARSE_BYTES)
-      return { kind: "stream", pieces: () => transfer.pieces(), whole: () => transfer.takeWhole() };
+    const transfer = session.request({ index: indexOfStep(order, step), entry: number, path, changes, previous });
+    if (stat.sizeBytes < SMALLEST_SPARSE_BYTES) return transfer;
     const holes: Hole[] = [];
     return { kind: "stream", holes, pieces: () => withoutZeroRuns(transfer.pieces(), holes) };
   }
@@ -308,10 +300,12 @@ function attributesOf(
   entry: number,
   path: RawPath,
   onProblem: ReportProblem,
-): ExtendedAttribute[] {
+): readonly ExtendedAttribute[] {
   const { list, xattrs } = received;
-  const all = aclsOf(received, entry);
+  const acls = aclsOf(received, entry);
   const set = list.xattrs.get(entry) - 1;
+  if (set < 0 && acls.length < 2) return acls;
+  const all = [...acls];
   for (const attribute of set < 0 ? [] : xattrs.sets[set]) {
     const value = valueOf(session, set, attribute);
     if (value !== undefined) all.push({ name: attribute.name, value });
@@ -320,18 +314,20 @@ function attributesOf(
   return all.sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0));
 }
 
-function aclsOf({ list, acls }: ReceivedFileList, entry: number): ExtendedAttribute[] {
+function aclsOf({ list, acls }: ReceivedFileList, entry: number): readonly ExtendedAttribute[] {
   const mode = list.mode(entry);
-  const all: ExtendedAttribute[] = [];
   const access = list.accessAcl.get(entry) - 1;
   const accessValue = access < 0 ? undefined : aclToXattr(acls.access[access], mode, false);
-  if (accessValue !== undefined) all.push({ name: ACCESS_ACL, value: accessValue });
   const byDefault = list.defaultAcl.get(entry) - 1;
   const defaultValue = byDefault < 0 ? undefined : aclToXattr(acls.default[byDefault], mode, true);
+  if (accessValue === undefined && defaultValue === undefined) return NO_ATTRIBUTES;
+  const all: ExtendedAttribute[] = [];
+  if (accessValue !== undefined) all.push({ name: ACCESS_ACL, value: accessValue });
   if (defaultValue !== undefined) all.push({ name: DEFAULT_ACL, value: defaultValue });
   return all;
 }
 
+const NO_ATTRIBUTES: readonly ExtendedAttribute[] = [];
 const ACCESS_ACL = "system.posix_acl_access" as RawPath;
 const DEFAULT_ACL = "system.posix_acl_default" as RawPath;
 

@@ -15,7 +15,7 @@ import {
 import type { MadeUpEntry } from "../../browse/testing/memory-snapshot.ts";
 import type { TreeEntry } from "../../format/tree.ts";
 import type { RawPath } from "../../platform/raw-path.ts";
-import type { SourceEntry } from "../source.ts";
+import type { SourceEntry, StreamedFile } from "../source.ts";
 import type { Basis } from "./protocol/basis.ts";
 import { pullArguments, shellCommand } from "./remote-command.ts";
 import type { PullProfile } from "./remote-command.ts";
@@ -64,7 +64,7 @@ async function pullFrom(view: SnapshotView, options: PullOptions = {}): Promise<
       const content = source.content(entry);
       if (content.kind !== "stream") throw new Error("a pulled file is a stream");
       reading = reading.then(async () => {
-        contents.set(entry.path, await readAll(content.pieces));
+        contents.set(entry.path, await readAll(content));
       });
     }
   }
@@ -82,17 +82,17 @@ async function pullPatiently(view: SnapshotView, newestProtocol: number) {
   void exit.then(connection.serverEnded);
   const options = { remote: undefined, paths: ["/s"], newestProtocol, onProblem: () => undefined };
   const source = await openSourceOver(connection.client, options, profile);
-  const wanted: [string, () => AsyncIterable<Uint8Array>][] = [];
+  const wanted: [string, StreamedFile][] = [];
   for await (const batch of source.entries()) {
     for (const entry of batch) {
       const content = entry.stat.type === "file" ? source.content(entry) : undefined;
-      if (content?.kind === "stream") wanted.push([entry.path, content.pieces]);
+      if (content?.kind === "stream") wanted.push([entry.path, content]);
     }
   }
   const contents = new Map<string, string>();
   const failures: string[] = [];
-  for (const [path, pieces] of wanted) {
-    await readAll(pieces).then(
+  for (const [path, content] of wanted) {
+    await readAll(content).then(
       (bytes) => contents.set(path, bytes.toString()),
       (error: unknown) => failures.push(`${path}: ${(error as Error).name}`),
     );
@@ -101,14 +101,14 @@ async function pullPatiently(view: SnapshotView, newestProtocol: number) {
   return { contents, failures, exitCode: await exit };
 }
 
-async function readAll(pieces: () => AsyncIterable<Uint8Array>): Promise<Buffer> {
+async function readAll(content: StreamedFile): Promise<Buffer> {
   const all: Uint8Array[] = [];
   try {
-    for await (const piece of pieces()) all.push(piece);
+    for await (const piece of content.pieces()) all.push(piece);
   } catch (error) {
     if ((error as Error).name !== "ContentToReadAgainError") throw error;
     all.length = 0;
-    for await (const piece of pieces()) all.push(piece);
+    for await (const piece of content.pieces()) all.push(piece);
   }
   return Buffer.concat(all);
 }

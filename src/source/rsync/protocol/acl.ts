@@ -95,6 +95,10 @@ const XATTR_ENTRY_BYTES = 8;
 export function aclToXattr(acl: WireAcl, mode: number, isDefault: boolean): Buffer | undefined {
   if (isDefault && acl.owner === NOT_SENT && acl.group === NOT_SENT && acl.other === NOT_SENT) return undefined;
   if (!isDefault && acl.mask === NOT_SENT && acl.named.length === 0) return undefined;
+  return xattrOf(acl, mode, isDefault);
+}
+
+function xattrOf(acl: WireAcl, mode: number, isDefault: boolean): Buffer {
   const orOfMode = (permissions: number, shift: number): number =>
     permissions === NOT_SENT ? (isDefault ? 0 : (mode >> shift) & 7) : permissions;
   const byId = (a: NamedEntry, b: NamedEntry): number => a.id - b.id;

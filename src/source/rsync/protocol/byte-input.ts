@@ -28,8 +28,9 @@ export class ByteInput {
   #arrivedBytes = 0;
   /** `#arrivedBytes` when a decoder last came to the end. */
   #seenBytes = 0;
-  /** What is left of the memory that small pieces share. */
+  /** Memory that small pieces share, and where it is free. */
   #shared = Buffer.alloc(0);
+  #sharedAt = 0;
   /** Called when the reader has caught up, after `isFull` was true. */
   onRoom: (() => void) | undefined;
 
@@ -136,10 +137,14 @@ export class ByteInput {
   /** Memory for a piece. Small ones lie side by side: a buffer for each costs more than what is in it. */
   allocate(length: number): Buffer {
     if (length > LARGEST_SHARED_BYTES) return Buffer.allocUnsafeSlow(length);
-    if (this.#shared.length < length) this.#shared = Buffer.allocUnsafeSlow(SHARED_BYTES);
-    const allocated = this.#shared.subarray(0, length);
-    this.#shared = this.#shared.subarray(length);
-    return allocated;
+    const start = this.#sharedAt;
+    if (start + length <= this.#shared.length) {
+      this.#sharedAt += length;
+      return this.#shared.subarray(start, this.#sharedAt);
+    }
+    this.#shared = Buffer.allocUnsafeSlow(SHARED_BYTES);
+    this.#sharedAt = length;
+    return this.#shared.subarray(0, length);
   }
 
   /** Everything that has arrived and was not decoded, for who takes over the stream. */

@@ -53,9 +53,10 @@ export function attributeSum(value: Uint8Array): Buffer {
 export const ATTRIBUTE_SUM_BYTES = 16;
 
 function xxHashSums(name: ChecksumName, lengthBytes: number, seeded: IHasher, plain: IHasher): StrongSums {
+  const running: RunningSum = { update: (bytes) => void plain.update(bytes), digest: () => littleEndian(plain) };
   const startFile = (): RunningSum => {
     plain.init();
-    return { update: (bytes) => void plain.update(bytes), digest: () => littleEndian(plain) };
+    return running;
   };
   return {
     name,

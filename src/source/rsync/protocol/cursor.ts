@@ -62,6 +62,17 @@ export class Cursor {
     return this.bytes.subarray(start, start + length);
   }
 
+  /** Passes over the next `length` bytes. */
+  skip(length: number): void {
+    this.#need(length);
+  }
+
+  /** Copies the next `length` bytes, however many, to a place in `to`, where there must be room. Gives `length`. */
+  copyLarge(to: Uint8Array, at: number, length: number): number {
+    const start = this.#need(length);
+    return this.bytes.copy(to, at, start, start + length);
+  }
+
   /** Copies the next `length` bytes, few of them, to a place in `to`, where there must be room. */
   copyInto(to: Uint8Array, at: number, length: number): void {
     const start = this.#need(length);

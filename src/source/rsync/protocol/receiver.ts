@@ -1,5 +1,6 @@
 import type { RawPath } from "../../../platform/raw-path.ts";
 import { ContentToReadAgainError, FileUnreadableError } from "../../source.ts";
+import type { StreamedFile } from "../../source.ts";
 import { BasisReader } from "./basis.ts";
 import type { Basis } from "./basis.ts";
 import { NO_SUMS, blockLengthAt, readSumHead, sumHeadFor, writeBlockSum, writeSumHead } from "./block-sums.ts";
@@ -34,6 +35,8 @@ const MOST_WANTED = 4096;
 const MOST_ATTRIBUTE_BYTES = 128 * 1024 * 1024;
 
 const NOTHING = Buffer.alloc(0);
+const NO_ATTRIBUTES: readonly WireAttribute[] = [];
+const GOOD = { error: undefined };
 
 /** Who takes a content that came wrong asks for it again at once, or not at all. */
 const REPEAT_WITHIN_MS = 5 * 60 * 1000;
@@ -45,17 +48,20 @@ export interface TransferRequest {
   readonly path: RawPath;
   /** What else the other side may tell its user of the file, as `ITEM` bits; by default as much as a basis shows. */
   readonly changes?: number | undefined;
-  /** Called when the request is about to be sent. */
-  readonly openBasis?: (() => Promise<Basis | undefined> | undefined) | undefined;
+  /** Opens the last version of what has this path, when the request is about to be sent. */
+  readonly previous?: ((path: RawPath) => Promise<Basis | undefined> | undefined) | undefined;
 }
 
 /** A file's content on its way. */
-export class Transfer {
+export class Transfer implements StreamedFile {
+  readonly kind = "stream";
   readonly request: TransferRequest;
   /** Set once a sum did not fit: then the whole file is sent, without a basis. */
   isSecondTry = false;
   readonly #session: ReceiverSession;
-  #pieces: Buffer[] = [];
+  /** What has come and was not taken: one piece for most files. */
+  #piece: Buffer | undefined;
+  #laterPieces: Buffer[] | undefined;
   #outcome: { readonly error: unknown } | undefined;
   #wake: (() => void) | undefined;
   #abandoned = false;
@@ -83,7 +89,8 @@ export class Transfer {
     let finished = false;
     try {
       for (;;) {
-        const piece = this.#pieces.shift();
+        const piece = this.#piece;
+        this.#piece = this.#laterPieces?.shift();
         if (piece !== undefined) {
           this.#session.taken(piece.length);
           yield piece;
@@ -101,9 +108,11 @@ export class Transfer {
   }
 
   /** The content, if it has come, is right and lies in one piece; undefined where `pieces` has to be asked. */
-  takeWhole(): Buffer | undefined {
-    if (this.#outcome === undefined || this.#outcome.error !== undefined || this.#pieces.length !== 1) return undefined;
-    const [piece] = this.#pieces.splice(0);
+  whole(): Buffer | undefined {
+    const piece = this.#piece;
+    if (piece === undefined || (this.#laterPieces !== undefined && this.#laterPieces.length > 0)) return undefined;
+    if (this.#outcome === undefined || this.#outcome.error !== undefined) return undefined;
+    this.#piece = undefined;
     this.#session.taken(piece.length);
     return piece;
   }
@@ -111,22 +120,25 @@ export class Transfer {
   /** Takes content that has come; false where nobody wants it any more. */
   give(bytes: Buffer): boolean {
     if (this.#abandoned) return false;
-    this.#pieces.push(bytes);
+    if (this.#piece === undefined) this.#piece = bytes;
+    else (this.#laterPieces ??= []).push(bytes);
     this.#wakeUp();
     return true;
   }
 
   settle(error?: unknown): void {
     if (this.#outcome !== undefined) return;
-    this.#outcome = { error };
+    this.#outcome = error === undefined ? GOOD : { error };
     this.#mustRepeat = error instanceof ContentToReadAgainError;
     this.#wakeUp();
   }
 
   /** Forgets what has come, because it will come again. */
   reset(): void {
-    for (const piece of this.#pieces) this.#session.taken(piece.length);
-    this.#pieces = [];
+    if (this.#piece !== undefined) this.#session.taken(this.#piece.length);
+    for (const piece of this.#laterPieces ?? []) this.#session.taken(piece.length);
+    this.#piece = undefined;
+    this.#laterPieces = undefined;
   }
 
   abandon(): void {
@@ -488,8 +500,8 @@ export class ReceiverSession {
   }
 
   #sendTransferRequest(transfer: Transfer): void | Promise<void> {
-    const { openBasis } = transfer.request;
-    const opening = transfer.isSecondTry ? undefined : openBasis?.();
+    const { previous, path } = transfer.request;
+    const opening = transfer.isSecondTry ? undefined : previous?.(path);
     if (opening === undefined) return this.#writeTransferRequest(transfer, undefined);
     // A basis only saves bytes: where it cannot be had, the file is sent whole.
     return opening.catch(() => undefined).then((opened) => this.#writeTransferRequest(transfer, opened));
@@ -501,7 +513,7 @@ export class ReceiverSession {
     const head = opened === undefined ? NO_SUMS : sumHeadFor(opened.sizeBytes, agreement.protocol, sums.lengthBytes);
     const basis = opened === undefined || head.count === 0 ? undefined : new BasisReader(opened);
     const attributeSet = this.#options.received.list.xattrs.get(entry) - 1;
-    const abbreviated = attributeSet < 0 ? [] : this.#abbreviated(attributeSet);
+    const abbreviated = attributeSet < 0 ? NO_ATTRIBUTES : this.#abbreviated(attributeSet);
     const showsAttributes = (changes & ITEM.reportXattrs) !== 0 && attributeSet >= 0;
     const lacksAttributes = abbreviated.length > 0 && !this.#attributeValues.has(attributeSet);
     const asksAttributes = dryRun !== true && (showsAttributes || lacksAttributes);
@@ -517,10 +529,8 @@ export class ReceiverSession {
     }
     if (dryRun === true) return undefined;
     writeSumHead(output, head);
-    const fence = (): void => {
-      if (agreement.protocol < 30) this.#sendFence(index);
-    };
-    return basis === undefined ? fence() : this.#sendBlockSums(head, basis).then(fence);
+    if (basis === undefined) return this.#sendFence(index);
+    return this.#sendBlockSums(head, basis).then(() => this.#sendFence(index));
   }
 
   /** What the other side may tell its user of a change. */
@@ -552,6 +562,7 @@ export class ReceiverSession {
    * once, tells that what was asked before will not come any more.
    */
   #sendFence(index: number): void {
+    if (this.#options.agreement.protocol >= 30) return;
     this.#noteSent(index, -1);
     this.#indexWriter.write(this.#channel.output, index);
     this.#channel.output.shortInt(0);
@@ -604,7 +615,7 @@ export class ReceiverSession {
     const sent = this.#sent[this.#sentHead];
     if (sent?.transfer === undefined || !this.#takesSmallFiles) return "other";
     if (sent.superseded || sent.basis !== undefined || sent.state !== "awaited") return "other";
-    const small = this.#channel.input.tryDecode((from) => this.#decodeSmallFile(from, sent));
+    const small = this.#channel.input.tryDecode(this.#decodeSmall);
     if (small === undefined) return "not all here";
     if (small === "other") return "other";
     this.counts.literalBytes += small.content.length;
@@ -615,37 +626,40 @@ export class ReceiverSession {
     return "taken";
   }
 
+  readonly #decodeSmall = (from: Cursor): SmallFile | "other" => {
+    const start = from.at;
+    const small = this.#decodeSmallFile(from, this.#sent[this.#sentHead]);
+    if (small === "other") from.at = start;
+    return small;
+  };
+
   #decodeSmallFile(from: Cursor, sent: Sent): SmallFile | "other" {
     const { agreement, sums } = this.#options;
-    const start = from.at;
-    const other = (): "other" => {
-      from.at = start;
-      return "other";
-    };
     const index = this.#indexReader.decode(from);
-    if (index !== sent.index) return other();
+    if (index !== sent.index) return "other";
     const { flags } = readItemHead(from);
-    if ((flags & ITEM.transfer) === 0 || (flags & ITEM.reportXattrs) !== 0) return other();
-    if (!sameHead(readSumHead(from, agreement.protocol, sums.lengthBytes), sent.head)) return other();
-    const literals: Buffer[] = [];
+    if ((flags & ITEM.transfer) === 0 || (flags & ITEM.reportXattrs) !== 0) return "other";
+    if (!sameHead(readSumHead(from, agreement.protocol, sums.lengthBytes), sent.head)) return "other";
+    const contentAt = from.at;
     let sizeBytes = 0;
     for (let token = from.int32(); token !== 0; token = from.int32()) {
       sizeBytes += token;
-      if (token < 0 || sizeBytes > LARGEST_SMALL_FILE_BYTES) return other();
-      literals.push(from.view(token));
+      if (token < 0 || sizeBytes > LARGEST_SMALL_FILE_BYTES) return "other";
+      from.skip(token);
     }
-    const theirs = from.view(sums.lengthBytes);
+    const theirsAt = from.at;
+    from.skip(sums.lengthBytes);
     // From here on it is taken.
     this.#indexReader.note(index);
-    const sum = sums.startFile();
     const content = this.#channel.input.allocate(sizeBytes);
-    let at = 0;
-    for (const literal of literals) {
-      sum.update(literal);
-      content.set(literal, at);
-      at += literal.length;
-    }
-    return { content, isRight: theirs.equals(sum.digest()) };
+    const end = from.at;
+    from.at = contentAt;
+    for (let at = 0; at < sizeBytes;) at += from.copyLarge(content, at, from.int32());
+    from.at = end;
+    const sum = sums.startFile();
+    sum.update(content);
+    const isRight = from.bytes.compare(sum.digest(), 0, sums.lengthBytes, theirsAt, end) === 0;
+    return { content, isRight };
   }
 
   /** The request that an item answers. The sender leaves out what it cannot send, and keeps the order. */
