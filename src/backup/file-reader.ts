@@ -1,6 +1,7 @@
 import { errnoOf, messageOf } from "../errors.ts";
 import type { ExtendedAttribute, Hole } from "../format/tree.ts";
 import { readXattrsFd } from "../platform/extended-attributes.ts";
+import { boundHeap } from "../platform/bound-heap.ts";
 import { freeMemory } from "../platform/free-memory.ts";
 import { closeFd } from "../platform/open.ts";
 import { statFd } from "../platform/stat.ts";
@@ -38,6 +39,8 @@ export interface FileReader {
   wake(): void;
 }
 
+/** From so many on, what they leave in this thread is kept small. */
+const MANY_STREAMS = 5000;
 const NO_HOLES: readonly Hole[] = [];
 const BATCH_BYTES = 1024 * 1024;
 const BATCH_FILES = 128;
@@ -55,6 +58,7 @@ export function createFileReader(pool: WorkerPool, source: Source): FileReader {
   let waiting: (() => void)[] = [];
   let streams: { readonly streamed: StreamedFile; readonly read: ReadFile }[] = [];
   let streamsHead = 0;
+  let streamsSoFar = 0;
   let isReadingStreams = false;
   let contents: { readonly sizeBytes: number; readonly holes: readonly Hole[]; readonly read: ReadFile }[] = [];
   /** Where `contents` lie one after another: thousands of small buffers cost more than what is in them. */
@@ -203,7 +207,7 @@ export function createFileReader(pool: WorkerPool, source: Source): FileReader {
   function makeRoom(sizeBytes: number): void {
     if (contentsBytes + sizeBytes <= contentsBuffer.length) return;
     dispatchContents();
-    contentsBuffer = allocateUnfilled(Math.max(BATCH_BYTES, sizeBytes));
+    contentsBuffer = pool.contentsMemory();
   }
 
   function append(piece: Uint8Array): void {
@@ -245,6 +249,7 @@ export function createFileReader(pool: WorkerPool, source: Source): FileReader {
       const read: ReadFile = { result: undefined, fatal: undefined };
       if (content.kind === "stream") {
         streams.push({ streamed: content, read });
+        if (++streamsSoFar === MANY_STREAMS) boundHeap();
         if (!isReadingStreams) void readStreams();
       } else if (entry.stat.sizeBytes >= 2 * SEGMENT_BYTES) {
         dispatch();
@@ -265,10 +270,6 @@ export function createFileReader(pool: WorkerPool, source: Source): FileReader {
     progress: () => new Promise((resolve) => waiting.push(resolve)),
     wake: settled,
   };
-}
-
-function allocateUnfilled(bytes: number): Uint8Array<ArrayBuffer> {
-  return new Uint8Array(Buffer.allocUnsafeSlow(bytes).buffer);
 }
 
 function withHoles(result: FileResult, holes: readonly Hole[]): FileResult {

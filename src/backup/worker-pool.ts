@@ -16,6 +16,8 @@ import {
 export interface WorkerPool {
   /** Runs a task on the idlest worker. Contents must not be used afterwards. */
   run(task: TaskWithoutNumber): Promise<readonly FileResult[]>;
+  /** Memory for the contents of a task: it goes to the worker with them, and comes back for others. */
+  contentsMemory(): Uint8Array<ArrayBuffer>;
   /** A stream of content, bound to one worker. */
   openStream(): WorkerStream;
   /** Resolves when a worker has less to do than it could: back-pressure for whoever reads ahead. */
@@ -36,6 +38,8 @@ export interface WorkerStream {
 type TaskWithoutNumber = WithoutNumber<Extract<WorkerTask, { task: "files" | "contents" | "segment" }>>;
 type WithoutNumber<T> = T extends { number: number } ? Omit<T, "number"> : never;
 
+/** How much content is given to a worker at once, at most. */
+const CONTENTS_BYTES = 1024 * 1024;
 /** Tasks that wait at a worker beside the one it is at. */
 const TASKS_AHEAD = 2;
 const STREAM_BYTES_AHEAD = 8 * 1024 * 1024;
@@ -64,6 +68,7 @@ export function createWorkerPool(
   let failure: { readonly error: unknown } | undefined;
   let wake: (() => void)[] = [];
   let started: readonly Member[] = [];
+  const emptied: Uint8Array<ArrayBuffer>[] = [];
 
   function members(): readonly Member[] {
     if (started.length === 0) started = Array.from({ length: size }, startMember);
@@ -83,6 +88,7 @@ export function createWorkerPool(
           member.streamBytesAhead -= message.bytes;
           break;
         case "done": {
+          if (message.emptied?.length === CONTENTS_BYTES) emptied.push(message.emptied);
           const waiter = member.waiting.get(message.number);
           member.waiting.delete(message.number);
           waiter?.resolve(unpackResults(message.results));
@@ -147,6 +153,7 @@ export function createWorkerPool(
       const transfer = task.task === "contents" ? [task.bytes.buffer] : [];
       return answer(member, post(member, task, transfer));
     },
+    contentsMemory: () => emptied.pop() ?? new Uint8Array(Buffer.allocUnsafeSlow(CONTENTS_BYTES).buffer),
     openStream() {
       const free = members().filter((member) => !member.streaming);
       if (free.length === 0) throw new Error("every worker has a stream open");

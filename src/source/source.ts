@@ -101,7 +101,7 @@ export interface StreamedFile {
   pieces(): AsyncIterable<Uint8Array>;
   /**
    * All of the content at once, where it is small and there already, so that no time is lost on waiting for what has come;
-   * otherwise undefined, and `pieces()` gives it.
+   * otherwise undefined, and `pieces()` gives it. Valid until the next content is asked for.
    */
   whole?(): Uint8Array | undefined;
 }

@@ -136,6 +136,8 @@ export interface TaskDone {
   readonly reply: "done";
   readonly number: number;
   readonly results: PackedResults;
+  /** The memory of a `ContentsTask`, to be filled again. */
+  readonly emptied?: Uint8Array<ArrayBuffer>;
 }
 
 /**

@@ -57,7 +57,7 @@ function createTaskHandler(saver: ContentSaver): (task: WorkerTask) => void {
           unpackFiles(task).map((file) => saveFile(saver, file)),
         );
       case "contents":
-        return done(task.number, saveContents(saver, task));
+        return done(task.number, saveContents(saver, task), task.bytes);
       case "segment":
         return done(task.number, [saveSegment(saver, task)]);
       case "stream-open":
@@ -81,7 +81,6 @@ function saveContents(saver: ContentSaver, { bytes, lengths }: ContentsTask): Fi
   const results: FileResult[] = [];
   let at = 0;
   for (const length of lengths) results.push(streamed(saver.saveBytes(bytes.subarray(at, (at += length)))));
-  freeMemory(bytes);
   return results;
 }
 
@@ -89,8 +88,8 @@ function streamed(content: SavedContent): FileResult {
   return { ...content, holes: [], xattrs: undefined, stat: undefined, changedWhileRead: false };
 }
 
-function done(number: number, results: readonly FileResult[]): void {
-  reply({ reply: "done", number, results: packResults(results) });
+function done(number: number, results: readonly FileResult[], emptied?: Uint8Array<ArrayBuffer>): void {
+  reply({ reply: "done", number, results: packResults(results), emptied }, emptied && [emptied.buffer]);
 }
 
 function reply(message: WorkerReply, transfer: ArrayBuffer[] = []): void {

@@ -13,6 +13,7 @@ import type { ReceivedFileList } from "./file-list-decoder.ts";
 import type { Agreement } from "./handshake.ts";
 import { INDEX_DONE, ITEM, IndexReader, IndexWriter, readItemHead } from "./items.ts";
 import type { ItemHead } from "./items.ts";
+import { RecycledMemory } from "./recycled-memory.ts";
 import { RSYNC_EXIT, RsyncFailedError, RsyncProtocolError } from "./rsync-error.ts";
 import { openTokenReader } from "./token-reader.ts";
 import type { TokenReader, TokenSink } from "./token-reader.ts";
@@ -92,8 +93,7 @@ export class Transfer implements StreamedFile {
         const piece = this.#piece;
         this.#piece = this.#laterPieces?.shift();
         if (piece !== undefined) {
-          this.#session.taken(piece.length);
-          yield piece;
+          yield this.#session.takeForGood(piece);
         } else if (this.#outcome === undefined) {
           await new Promise<void>((resolve) => (this.#wake = resolve));
         } else {
@@ -107,14 +107,16 @@ export class Transfer implements StreamedFile {
     }
   }
 
-  /** The content, if it has come, is right and lies in one piece; undefined where `pieces` has to be asked. */
+  /**
+   * The content, if it has come, is right and lies in one piece; undefined where `pieces` has to be asked. Valid until the
+   * next content is taken.
+   */
   whole(): Buffer | undefined {
     const piece = this.#piece;
     if (piece === undefined || (this.#laterPieces !== undefined && this.#laterPieces.length > 0)) return undefined;
     if (this.#outcome === undefined || this.#outcome.error !== undefined) return undefined;
     this.#piece = undefined;
-    this.#session.taken(piece.length);
-    return piece;
+    return this.#session.takeForNow(piece);
   }
 
   /** Takes content that has come; false where nobody wants it any more. */
@@ -135,8 +137,8 @@ export class Transfer implements StreamedFile {
 
   /** Forgets what has come, because it will come again. */
   reset(): void {
-    if (this.#piece !== undefined) this.#session.taken(this.#piece.length);
-    for (const piece of this.#laterPieces ?? []) this.#session.taken(piece.length);
+    if (this.#piece !== undefined) this.#session.drop(this.#piece);
+    for (const piece of this.#laterPieces ?? []) this.#session.drop(piece);
     this.#piece = undefined;
     this.#laterPieces = undefined;
   }
@@ -225,6 +227,9 @@ export class ReceiverSession {
   #sent: Sent[] = [];
   #sentHead = 0;
   #bufferedBytes = 0;
+  readonly #smallContents = new RecycledMemory();
+  /** What was taken last, and may still be looked at. */
+  #lent: Buffer | undefined;
   #roomWanted: (() => void) | undefined;
   #workWanted: (() => void) | undefined;
   #idleWanted: (() => void) | undefined;
@@ -380,8 +385,28 @@ export class ReceiverSession {
     this.#tokens.close();
   }
 
-  /** Called by transfers: room for more. */
-  taken(bytes: number): void {
+  /** Called by transfers: a piece for who may keep it. */
+  takeForGood(piece: Buffer): Buffer {
+    const kept = this.#smallContents.owns(piece) ? Buffer.from(piece) : piece;
+    this.drop(piece);
+    return kept;
+  }
+
+  /** Called by transfers: a piece that is done with when the next one is taken. */
+  takeForNow(piece: Buffer): Buffer {
+    this.#noteTaken(piece.length);
+    if (this.#lent !== undefined) this.#smallContents.release(this.#lent);
+    this.#lent = piece;
+    return piece;
+  }
+
+  /** Called by transfers: a piece that nobody looks at any more. */
+  drop(piece: Buffer): void {
+    this.#smallContents.release(piece);
+    this.#noteTaken(piece.length);
+  }
+
+  #noteTaken(bytes: number): void {
     this.#bufferedBytes -= bytes;
     if (this.#bufferedBytes < BUFFER_BYTES) {
       const wake = this.#roomWanted;
@@ -447,7 +472,7 @@ export class ReceiverSession {
     this.#sentHead = 0;
     this.#wakeSender();
     this.#wakeIdle();
-    this.taken(0);
+    this.#noteTaken(0);
   }
 
   // ---- asking
@@ -619,11 +644,16 @@ export class ReceiverSession {
     if (small === undefined) return "not all here";
     if (small === "other") return "other";
     this.counts.literalBytes += small.content.length;
-    if (small.content.length > 0 && sent.transfer.give(small.content)) this.#bufferedBytes += small.content.length;
+    this.#giveSmall(sent.transfer, small.content);
     if (small.isRight) sent.transfer.settle();
     else this.#settleAsWrong(sent.transfer);
     this.#advance();
     return "taken";
+  }
+
+  #giveSmall(transfer: Transfer, content: Buffer): void {
+    if (content.length > 0 && transfer.give(content)) this.#bufferedBytes += content.length;
+    else this.#smallContents.release(content);
   }
 
   readonly #decodeSmall = (from: Cursor): SmallFile | "other" => {
@@ -651,7 +681,7 @@ export class ReceiverSession {
     from.skip(sums.lengthBytes);
     // From here on it is taken.
     this.#indexReader.note(index);
-    const content = this.#channel.input.allocate(sizeBytes);
+    const content = this.#smallContents.allocate(sizeBytes);
     const end = from.at;
     from.at = contentAt;
     for (let at = 0; at < sizeBytes;) at += from.copyLarge(content, at, from.int32());
