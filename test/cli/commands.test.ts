@@ -274,7 +274,7 @@ test("a repository of three snapshots", async (t) => {
 
 test("keys are added, listed, used, changed and removed", async (t) => {
   const at = workplace(t);
-  await at.makeRepository();
+  await at.ok(["init"]);
   await at.ok(["key", "add"], { env: { HOLDFAST_NEW_PASSWORD: "second password" } });
   const [keys] = await at.json(["key", "list"]);
   assert.deepEqual(
