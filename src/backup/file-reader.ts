@@ -199,9 +199,10 @@ export function createFileReader(pool: WorkerPool, source: Source): FileReader {
   }
 
   function saveWhole(content: Uint8Array, read: ReadFile): void {
-    makeRoom(content.length);
+    const sizeBytes = content.length;
+    makeRoom(sizeBytes);
     append(content);
-    addContent(content.length, NO_HOLES, read);
+    addContent(sizeBytes, NO_HOLES, read);
   }
 
   function makeRoom(sizeBytes: number): void {
@@ -210,6 +211,7 @@ export function createFileReader(pool: WorkerPool, source: Source): FileReader {
     contentsBuffer = pool.contentsMemory();
   }
 
+  /** Nothing may be asked of the piece afterwards. */
   function append(piece: Uint8Array): void {
     contentsBuffer.set(piece, contentsBytes);
     contentsBytes += piece.length;
