@@ -6,8 +6,9 @@ import { claimBlob, type ClaimTable, createClaimTable, isClaimedIn } from "./cla
 /**
  * The blobs that one run knows of: those that the repository held at its start, and those that it has claimed since.
  *
- * Plain shared memory, so it can be posted to workers. Claimed blobs go to a chain of tables, each four times as large as
- * the one before, all made at the start: memory that is not touched costs nothing but address space.
+ * Plain shared memory, so it can be posted to workers. Claimed blobs go to a chain of tables, each twice as large as
+ * the one before, all made at the start: memory that is not touched costs nothing but address space. Of one that is in use
+ * all is touched soon; of larger steps, more would be for nothing.
  */
 export interface SessionBlobs {
   readonly base: BlobTable;
@@ -15,14 +16,14 @@ export interface SessionBlobs {
 }
 
 const FIRST_TABLE_BLOBS = 1 << 14;
-/** 16 Ki, 64 Ki, … 64 Mi blobs: almost 90 million new blobs in one run. */
-const TABLES = 7;
+/** 16 Ki, 32 Ki, … 64 Mi blobs: some 134 million new blobs in one run. */
+const TABLES = 13;
 
 export function createSessionBlobs(base: BlobTable): SessionBlobs {
   const claimed: ClaimTable[] = [];
   while (claimed.length < TABLES) {
     try {
-      claimed.push(createClaimTable(FIRST_TABLE_BLOBS * 4 ** claimed.length));
+      claimed.push(createClaimTable(FIRST_TABLE_BLOBS * 2 ** claimed.length));
     } catch (error) {
       // The kernel gives no address space beyond what the machine could ever hold; smaller tables do for what it can save.
       if (!(error instanceof RangeError) || claimed.length === 0) throw error;
