@@ -1,13 +1,8 @@
 /** When a folder that its source says to be as it was is taken over as a whole, and when it is not. */
 import assert from "node:assert/strict";
 import { describe, it, type TestContext } from "node:test";
-import { newRepository } from "../../test/support/library-repository.ts";
-import { temporaryFolder } from "../../test/support/temporary-folder.ts";
-import { generateSigningKey } from "../crypto/signing.ts";
-import type { RawPath } from "../platform/raw-path.ts";
+import { newSavingHost } from "../../test/support/library-repository.ts";
 import { FileUnreadableError, type Source } from "../source/source.ts";
-import { memoryStorage } from "../storage/memory.ts";
-import { backupToRepository } from "./backup-to-repository.ts";
 import { madeUpEntry } from "./testing/made-up-entry.ts";
 
 interface MadeUpFile {
@@ -47,25 +42,10 @@ const file = (path: string, content: string): MadeUpFile => ({ path, sizeBytes: 
 
 /** Saves such files again and again, and gives the paths of those whose content was asked for. */
 async function place(t: TestContext): Promise<(files: readonly MadeUpFile[]) => Promise<readonly string[]>> {
-  const repository = await newRepository(memoryStorage());
-  const cacheDirectory = temporaryFolder(t);
-  const signingKey = generateSigningKey();
+  const { save } = await newSavingHost(t);
   return async (files) => {
     const asked: string[] = [];
-    await backupToRepository({
-      repository,
-      source: sourceOf(files, asked),
-      paths: ["/" as RawPath],
-      host: "h",
-      tags: [],
-      user: "u",
-      program: "test",
-      excludes: [],
-      signingKey,
-      compression: "off",
-      cacheDirectory,
-      resumes: true,
-      workers: 1,
+    await save(sourceOf(files, asked), {
       onProblem: ({ error }) => assert.ok(error instanceof Error && error.message === "it is no good"),
     });
     return asked;

@@ -1,6 +1,9 @@
 /** Repositories made, filled and read through the engine's own modules, for proofs that run thousands of times. */
 import { createHash } from "node:crypto";
 import { backup } from "../../src/backup/backup.ts";
+import type { BackupResult } from "../../src/backup/backup.ts";
+import { backupToRepository } from "../../src/backup/backup-to-repository.ts";
+import type { RepositoryBackupOptions } from "../../src/backup/backup-to-repository.ts";
 import { openLocalDestination } from "../../src/backup/local-destination.ts";
 import { openSnapshotView } from "../../src/browse/open-snapshot-view.ts";
 import type { SnapshotView } from "../../src/browse/snapshot-view.ts";
@@ -13,7 +16,11 @@ import { createRepository, openRepository } from "../../src/repository/repositor
 import type { Repository } from "../../src/repository/repository.ts";
 import { openSnapshots } from "../../src/repository/snapshots.ts";
 import { openLocalSource } from "../../src/source/local/local-source.ts";
+import type { Source } from "../../src/source/source.ts";
+import { memoryStorage } from "../../src/storage/memory.ts";
 import type { Storage } from "../../src/storage/storage.ts";
+import type { Cleanup } from "./at-end.ts";
+import { temporaryFolder } from "./temporary-folder.ts";
 
 const PASSPHRASE = "correct horse battery staple";
 const signingKey = generateSigningKey();
@@ -26,6 +33,41 @@ export function newRepository(storage: Storage): Promise<Repository> {
 /** Opens what `newRepository` made, from nothing but storage and passphrase. */
 export function reopenRepository(storage: Storage): Promise<Repository> {
   return openRepository(storage, { passphrase: PASSPHRASE });
+}
+
+/** A host that saves whatever source it is given, again and again: each run finds what the last one knew. */
+export interface SavingHost {
+  readonly repository: Repository;
+  save(source: Source, options?: Partial<RepositoryBackupOptions>): Promise<BackupResult>;
+}
+
+/** A host with a new repository in memory. Throws what a source reports. */
+export async function newSavingHost(t: Cleanup): Promise<SavingHost> {
+  const repository = await newRepository(memoryStorage());
+  const cacheDirectory = temporaryFolder(t);
+  return {
+    repository,
+    save: (source, options) =>
+      backupToRepository({
+        repository,
+        source,
+        paths: [rawPathFromText("/")],
+        host: "web1",
+        tags: [],
+        user: "root",
+        program: "test",
+        excludes: [],
+        signingKey,
+        compression: "off",
+        cacheDirectory,
+        resumes: true,
+        workers: 1,
+        onProblem: ({ error }) => {
+          throw error;
+        },
+        ...options,
+      }),
+  };
 }
 
 /** Saves a folder as one snapshot and returns its id. Reads everything: there is no log of an earlier run. */

@@ -5,15 +5,12 @@ import { existsSync, readFileSync, rmSync, utimesSync, writeFileSync } from "nod
 import path from "node:path";
 import { test } from "node:test";
 import { setTimeout as wait } from "node:timers/promises";
-import { backupToRepository } from "../../../src/backup/backup-to-repository.ts";
 import type { BackupResult } from "../../../src/backup/backup.ts";
-import { generateSigningKey } from "../../../src/crypto/signing.ts";
 import { rawPathFromText } from "../../../src/platform/raw-path.ts";
 import { openRsyncSource, type RsyncSource } from "../../../src/source/rsync/rsync-source.ts";
 import { RsyncFailedError } from "../../../src/source/rsync/protocol/rsync-error.ts";
-import { memoryStorage } from "../../../src/storage/memory.ts";
 import { scrambledBytes } from "../../support/awkward-tree.ts";
-import { newRepository } from "../../support/library-repository.ts";
+import { newSavingHost } from "../../support/library-repository.ts";
 import { skipUnless } from "../../support/requirements.ts";
 import { temporaryFolder } from "../../support/temporary-folder.ts";
 
@@ -54,9 +51,7 @@ test("a file whose reading never ends is named, and the next run goes on from th
     // Else they are read again because they might have been changed while they were listed.
     utimesSync(fileOf(number), LONG_AGO, LONG_AGO);
   }
-  const repository = await newRepository(memoryStorage());
-  const signingKey = generateSigningKey();
-  const cacheDirectory = temporaryFolder(t);
+  const host = await newSavingHost(t);
   const open = (): Promise<RsyncSource> =>
     openRsyncSource({
       remote: undefined,
@@ -66,22 +61,7 @@ test("a file whose reading never ends is named, and the next run goes on from th
     });
   const save = async (source: RsyncSource): Promise<BackupResult> => {
     try {
-      return await backupToRepository({
-        repository,
-        source,
-        paths: [rawPathFromText(folder)],
-        host: "web1",
-        tags: [],
-        user: "root",
-        program: "test",
-        excludes: [],
-        signingKey,
-        compression: "off",
-        cacheDirectory,
-        resumes: true,
-        workers: 1,
-        onProblem: ({ error }) => assert.fail(String(error)),
-      });
+      return await host.save(source, { paths: [rawPathFromText(folder)] });
     } finally {
       await source.close();
     }
