@@ -10,6 +10,7 @@ import {
   encodeEntry,
   type Hole,
   type TreeEntry,
+  lengthOf,
 } from "../format/tree.ts";
 import { boundHeap } from "../platform/bound-heap.ts";
 import type { FileStat } from "../platform/file-stat.ts";
@@ -155,12 +156,6 @@ interface EncodedEntry {
 }
 
 const NO_IDS = new Uint8Array(0);
-
-function lengthOf(parts: readonly { readonly lengthBytes: number }[]): number {
-  let sum = 0;
-  for (const { lengthBytes } of parts) sum += lengthBytes;
-  return sum;
-}
 
 export async function backup(options: BackupOptions): Promise<BackupResult> {
   const { source, destination, known: lastRun, log, signal } = options;

@@ -1,4 +1,4 @@
-import { type BlobId, type ContentBlob, encodeContentList, MAXIMUM_LISTED_BLOBS } from "../format/tree.ts";
+import { type BlobId, type ContentBlob, encodeContentList, lengthOf, MAXIMUM_LISTED_BLOBS } from "../format/tree.ts";
 
 /** The blobs of a file, from what a worker tells. */
 export function contentBlobs(ids: Uint8Array, lengths: readonly number[]): ContentBlob[] {
@@ -26,7 +26,7 @@ export function listContent(
     const isEnd = count >= SMALLEST_LIST && ((id[30] | (id[31] << 8)) & LIST_END_MASK) === 0;
     if (!isEnd && count < MAXIMUM_LISTED_BLOBS && index + 1 < blobs.length) return;
     const list = blobs.slice(first, index + 1);
-    const lengthBytes = list.reduce((sum, blob) => sum + blob.lengthBytes, 0);
+    const lengthBytes = lengthOf(list);
     lists.push({ id: storeTree(encodeContentList(list)), lengthBytes });
     first = index + 1;
   });

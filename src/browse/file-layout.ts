@@ -1,4 +1,4 @@
-import { decodeContentList, type ContentBlob, type FileEntry } from "../format/tree.ts";
+import { decodeContentList, lengthOf, type ContentBlob, type FileEntry } from "../format/tree.ts";
 import { DamagedError } from "../errors.ts";
 import { displayPath } from "../platform/raw-path.ts";
 import type { BlobReader } from "../repository/blob-reader.ts";
@@ -70,7 +70,7 @@ export async function* contentBatches(reader: BlobReader, file: FileEntry): Asyn
 /** The blobs that a content list of a very large file lists. */
 export async function readContentList(reader: BlobReader, file: FileEntry, list: ContentBlob): Promise<ContentBlob[]> {
   const blobs = decodeContentList(await reader.readTree(list.id));
-  const lengthBytes = blobs.reduce((sum, blob) => sum + blob.lengthBytes, 0);
+  const lengthBytes = lengthOf(blobs);
   if (lengthBytes !== list.lengthBytes) throw contentError(file, "a list of its blobs is of another length");
   return blobs;
 }

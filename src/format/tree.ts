@@ -87,6 +87,13 @@ export interface Hole {
   readonly lengthBytes: number;
 }
 
+/** Of blobs or ranges, all together. */
+export function lengthOf(parts: readonly { readonly lengthBytes: number }[]): number {
+  let sum = 0;
+  for (const { lengthBytes } of parts) sum += lengthBytes;
+  return sum;
+}
+
 export interface DirectoryEntry extends EntryAttributes {
   readonly type: "directory";
   /** The tree with what is in it. */
@@ -439,9 +446,7 @@ function readHoles(input: ByteReader, sizeBytes: number): Hole[] {
 }
 
 function checkSize(input: ByteReader, sizeBytes: number, content: ContentBlob[], holes: Hole[]): void {
-  let sum = 0;
-  for (const blob of content) sum += blob.lengthBytes;
-  for (const hole of holes) sum += hole.lengthBytes;
+  const sum = lengthOf(content) + lengthOf(holes);
   if (sum !== sizeBytes) throw damagedAt(input, `a file of ${sizeBytes} bytes has blobs and holes of ${sum}`);
 }
 

@@ -1,5 +1,5 @@
 import { errnoOf, HoldfastError, messageOf } from "../../errors.ts";
-import type { ExtendedAttribute, Hole } from "../../format/tree.ts";
+import { type ExtendedAttribute, type Hole, lengthOf } from "../../format/tree.ts";
 import { readXattrsFd } from "../../platform/extended-attributes.ts";
 import type { FileStat } from "../../platform/file-stat.ts";
 import { dataHoles } from "../../platform/file-data.ts";
@@ -43,7 +43,7 @@ export function saveFile(saver: ContentSaver, file: FileToRead): FileResult {
 export function saveSegment(saver: ContentSaver, task: SegmentTask): FileResult {
   return orFailure("read", () => {
     const { readBytes, ...content } = saver.saveRanges(task.fd, task.ranges);
-    const wanted = task.ranges.reduce((sum, range) => sum + range.lengthBytes, 0);
+    const wanted = lengthOf(task.ranges);
     return { ...content, holes: NO_HOLES, xattrs: NO_XATTRS, stat: undefined, changedWhileRead: readBytes < wanted };
   });
 }
@@ -66,7 +66,7 @@ function saveContent(saver: ContentSaver, fd: number, stat: ExpectedStat): ReadC
   const holes = holesOf(fd, stat);
   const ranges = dataRanges(holes, stat.sizeBytes);
   const { readBytes, ...content } = saver.saveRanges(fd, ranges);
-  const expected = ranges.reduce((sum, range) => sum + range.lengthBytes, 0);
+  const expected = lengthOf(ranges);
   if (readBytes === expected) return { content, holes, sizeBytes: stat.sizeBytes };
   return { content, ...endedEarly(holes, readBytes) };
 }
