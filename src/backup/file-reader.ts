@@ -146,7 +146,7 @@ export function createFileReader(pool: WorkerPool, source: Source): FileReader {
         if (!pool.isReady()) await pool.ready();
         const whole = streamed.whole?.();
         if (whole === undefined) await readStream(streamed, read);
-        else saveWhole(whole, read);
+        else saveTogether([whole], whole.length, NO_HOLES, read);
       } catch (error) {
         read.fatal = error;
       }
@@ -193,32 +193,16 @@ export function createFileReader(pool: WorkerPool, source: Source): FileReader {
     holes: readonly Hole[],
     read: ReadFile,
   ): void {
-    makeRoom(sizeBytes);
-    for (const piece of pieces) append(piece);
-    addContent(sizeBytes, holes, read);
-  }
-
-  function saveWhole(content: Uint8Array, read: ReadFile): void {
-    const sizeBytes = content.length;
-    makeRoom(sizeBytes);
-    append(content);
-    addContent(sizeBytes, NO_HOLES, read);
-  }
-
-  function makeRoom(sizeBytes: number): void {
-    if (contentsBytes + sizeBytes <= contentsBuffer.length) return;
-    dispatchContents();
-    contentsBuffer = pool.contentsMemory();
-  }
-
-  /** Nothing may be asked of the piece afterwards. */
-  function append(piece: Uint8Array): void {
-    contentsBuffer.set(piece, contentsBytes);
-    contentsBytes += piece.length;
-    freeMemory(piece);
-  }
-
-  function addContent(sizeBytes: number, holes: readonly Hole[], read: ReadFile): void {
+    if (contentsBytes + sizeBytes > contentsBuffer.length) {
+      dispatchContents();
+      contentsBuffer = pool.contentsMemory();
+    }
+    for (const piece of pieces) {
+      contentsBuffer.set(piece, contentsBytes);
+      contentsBytes += piece.length;
+      // It may be asked for nothing after this.
+      freeMemory(piece);
+    }
     contents.push({ sizeBytes, holes, read });
     if (contents.length >= BATCH_FILES) dispatchContents();
   }

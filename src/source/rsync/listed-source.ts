@@ -304,9 +304,9 @@ function attributesOf(
   const { list, xattrs } = received;
   const acls = aclsOf(received, entry);
   const set = list.xattrs.get(entry) - 1;
-  if (set < 0 && acls.length < 2) return acls;
+  if (set < 0) return acls;
   const all = [...acls];
-  for (const attribute of set < 0 ? [] : xattrs.sets[set]) {
+  for (const attribute of xattrs.sets[set]) {
     const value = valueOf(session, set, attribute);
     if (value !== undefined) all.push({ name: attribute.name, value });
     else onProblem({ path, during: "read extended attributes", error: new Error(`${attribute.name} was not sent`) });
@@ -314,6 +314,7 @@ function attributesOf(
   return all.sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0));
 }
 
+/** In the order of their names. */
 function aclsOf({ list, acls }: ReceivedFileList, entry: number): readonly ExtendedAttribute[] {
   const mode = list.mode(entry);
   const access = list.accessAcl.get(entry) - 1;

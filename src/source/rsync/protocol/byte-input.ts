@@ -114,7 +114,7 @@ export class ByteInput {
       this.#needMore();
       return undefined;
     }
-    const taken = this.allocate(Math.min(maximum, cursor.remaining));
+    const taken = this.#allocate(Math.min(maximum, cursor.remaining));
     cursor.bytes.copy(taken, 0, cursor.at, cursor.at + taken.length);
     cursor.at += taken.length;
     if (this.#full) this.#noteRoom();
@@ -135,7 +135,7 @@ export class ByteInput {
   }
 
   /** Memory for a piece. Small ones lie side by side: a buffer for each costs more than what is in it. */
-  allocate(length: number): Buffer {
+  #allocate(length: number): Buffer {
     if (length > LARGEST_SHARED_BYTES) return Buffer.allocUnsafeSlow(length);
     const start = this.#sharedAt;
     if (start + length <= this.#shared.length) {
