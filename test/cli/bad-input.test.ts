@@ -79,9 +79,9 @@ test("a repository that has lost its config is not made into another one", async
 
 test("an init that was broken off before the config is done again", async (t) => {
   const at = workplace(t);
-  await at.makeRepository();
+  await at.ok(["init"]);
   rmSync(path.join(at.repository, "config"));
-  await at.makeRepository();
+  await at.ok(["init"]);
   await at.ok(["backup", at.source]);
 });
 
