@@ -4,9 +4,8 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "nod
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test, type TestContext } from "node:test";
-import { backupToRepository } from "../backup/backup-to-repository.ts";
+import { saveSource } from "../../test/support/library-repository.ts";
 import { openSnapshotView } from "../browse/open-snapshot-view.ts";
-import { generateSigningKey } from "../crypto/signing.ts";
 import { rawPathFromText } from "../platform/raw-path.ts";
 import { openLocalSource } from "../source/local/local-source.ts";
 import { type MemoryStorage, memoryStorage } from "../storage/memory.ts";
@@ -44,7 +43,6 @@ async function setUp(t: TestContext): Promise<Place> {
     workFactorLog2: 4,
     now: new Date(),
   });
-  const signingKey = generateSigningKey();
   const path = rawPathFromText(join(folder, "files"));
   return {
     folder,
@@ -52,21 +50,7 @@ async function setUp(t: TestContext): Promise<Place> {
     storage,
     async save() {
       const source = openLocalSource({ paths: [path], onProblem: ({ error }) => assert.fail(String(error)) });
-      const result = await backupToRepository({
-        repository,
-        source,
-        paths: [path],
-        host: "h",
-        tags: [],
-        user: "u",
-        program: "test",
-        excludes: [],
-        signingKey,
-        compression: "off",
-        cacheDirectory: undefined,
-        workers: 1,
-        onProblem: ({ error }) => assert.fail(String(error)),
-      });
+      const result = await saveSource(repository, source, { paths: [path] });
       await source.close();
       return result.snapshotId;
     },

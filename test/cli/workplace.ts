@@ -1,7 +1,7 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import type { Cleanup } from "../support/at-end.ts";
-import { checkoutFolder, holdfast, makeCheapRepository } from "../support/holdfast.ts";
+import { COMPILED, holdfast, makeCheapRepository } from "../support/holdfast.ts";
 import type { CommandOptions, CommandResult } from "../support/run-command.ts";
 import { temporaryFolder } from "../support/temporary-folder.ts";
 
@@ -39,8 +39,7 @@ export function workplace(t: Cleanup): Workplace {
     TZ: "UTC",
     HOLDFAST_REPOSITORY: repository,
     HOLDFAST_PASSWORD: PASSWORD,
-    // Else each test would compile everything anew.
-    NODE_COMPILE_CACHE: path.join(checkoutFolder, "node_modules/.cache/holdfast-tests"),
+    NODE_COMPILE_CACHE: COMPILED,
   };
   const run: Workplace["run"] = (args, options = {}) => holdfast(args, { ...options, env: { ...env, ...options.env } });
   const ok: Workplace["ok"] = async (args, options) => {

@@ -1,7 +1,7 @@
 /** A server with hosts, for tests: sessions, guard and catalogue as they are, the fleet in memory. */
 import { randomBytes } from "node:crypto";
 import { openRemoteStorage, type RemoteStorage, type RemoteStorageOptions } from "../../src/agent/remote-storage.ts";
-import { backupToRepository } from "../../src/backup/backup-to-repository.ts";
+import { saveSource } from "../support/library-repository.ts";
 import type { BackupResult } from "../../src/backup/backup.ts";
 import { toWriteOnly } from "../../src/crypto/key-ring.ts";
 import { generateSigningKey, type SigningKey } from "../../src/crypto/signing.ts";
@@ -140,20 +140,13 @@ export async function runBackup(
   const source = openLocalSource({ paths: [rawPathFromText(folder)], onProblem: ({ error }) => problems.push(error) });
   try {
     const repository = await openRepository(remote, { ring: toWriteOnly(fleet.owner.ring) });
-    const result = await backupToRepository({
-      repository,
-      source,
+    const result = await saveSource(repository, source, {
       paths: [rawPathFromText(folder)],
       host: host.name,
-      tags: [],
-      user: "tester",
-      program: "test agent",
-      excludes: [],
       signingKey: host.signingKey,
       compression: "auto",
       startedMs: remote.server.startedMs,
       cacheDirectory: host.cacheFolder,
-      workers: 1,
       onProblem: ({ error }) => problems.push(error),
     });
     if (problems.length > 0) throw new AggregateError(problems, "the folder could not be read");

@@ -32,8 +32,8 @@ function runProgram(program: string, args: readonly string[], options: CommandOp
   return run(program, args, { ...options, env: { ...env, ...options.env } });
 }
 
-/** Else each test would compile everything anew. */
-const COMPILED = path.join(checkoutFolder, "node_modules/.cache/holdfast-tests");
+/** Else each test would compile everything anew. `scripts/test` names the same. */
+export const COMPILED = path.join(checkoutFolder, "node_modules/.cache/holdfast-tests");
 
 /** The command on one repository, as a person would run it, with a cache of its own. */
 export interface Holdfast {

@@ -35,38 +35,45 @@ export function reopenRepository(storage: Storage): Promise<Repository> {
   return openRepository(storage, { passphrase: PASSPHRASE });
 }
 
+/** Saves a source as one run of a host. Without a cache it reads everything. Throws what the source reports. */
+export function saveSource(
+  repository: Repository,
+  source: Source,
+  options?: Partial<RepositoryBackupOptions>,
+): Promise<BackupResult> {
+  return backupToRepository({
+    repository,
+    source,
+    paths: [rawPathFromText("/")],
+    host: "web1",
+    tags: [],
+    user: "root",
+    program: "test",
+    excludes: [],
+    signingKey,
+    compression: "off",
+    cacheDirectory: undefined,
+    workers: 1,
+    onProblem: ({ error }) => {
+      throw error;
+    },
+    ...options,
+  });
+}
+
 /** A host that saves whatever source it is given, again and again: each run finds what the last one knew. */
 export interface SavingHost {
   readonly repository: Repository;
   save(source: Source, options?: Partial<RepositoryBackupOptions>): Promise<BackupResult>;
 }
 
-/** A host with a new repository in memory. Throws what a source reports. */
+/** A host with a new repository in memory. */
 export async function newSavingHost(t: Cleanup): Promise<SavingHost> {
   const repository = await newRepository(memoryStorage());
   const cacheDirectory = temporaryFolder(t);
   return {
     repository,
-    save: (source, options) =>
-      backupToRepository({
-        repository,
-        source,
-        paths: [rawPathFromText("/")],
-        host: "web1",
-        tags: [],
-        user: "root",
-        program: "test",
-        excludes: [],
-        signingKey,
-        compression: "off",
-        cacheDirectory,
-        resumes: true,
-        workers: 1,
-        onProblem: ({ error }) => {
-          throw error;
-        },
-        ...options,
-      }),
+    save: (source, options) => saveSource(repository, source, { cacheDirectory, resumes: true, ...options }),
   };
 }
 

@@ -1,9 +1,9 @@
 /** A server's state on a real disc, with hosts that save real folders, for tests. */
 import { mkdirSync, writeFileSync } from "node:fs";
 import path from "node:path";
+import { saveSource } from "../../../test/support/library-repository.ts";
 import { temporaryFolder } from "../../../test/support/temporary-folder.ts";
 import type { Cleanup } from "../../../test/support/at-end.ts";
-import { backupToRepository } from "../../backup/backup-to-repository.ts";
 import { generateSigningKey, type SigningKey } from "../../crypto/signing.ts";
 import { rawPathFromText } from "../../platform/raw-path.ts";
 import { readSnapshot } from "../../repository/snapshots.ts";
@@ -95,23 +95,11 @@ export async function backUp(
   const repository = await openAccountRepository(folder, created.account);
   const source = openLocalSource({ paths: [rawPathFromText(top)], onProblem: fail });
   try {
-    const { snapshotId } = await backupToRepository({
-      repository,
-      source,
+    const { snapshotId } = await saveSource(repository, source, {
       paths: [rawPathFromText("/files")],
       host,
-      tags: [],
-      user: "root",
-      program: "test",
-      excludes: [],
       signingKey: signingKeyOf(host),
-      compression: "off",
       startedMs: atMs,
-      cacheDirectory: undefined,
-      workers: 1,
-      onProblem: ({ error }) => {
-        throw error;
-      },
     });
     const record = await readSnapshot(repository, snapshotId);
     await noteSnapshot(database, created.account.id, record);

@@ -15,7 +15,7 @@ import path from "node:path";
 import { test } from "node:test";
 import type { TestContext } from "node:test";
 import { BEYOND_RSYNC, buildAwkwardTree, scrambledBytes } from "../../support/awkward-tree.ts";
-import { newHoldfast } from "../../support/holdfast.ts";
+import { COMPILED, newHoldfast } from "../../support/holdfast.ts";
 import type { Holdfast } from "../../support/holdfast.ts";
 import { skipUnless } from "../../support/requirements.ts";
 import { run, runOk } from "../../support/run-command.ts";
@@ -27,8 +27,6 @@ import { assertSameForRsync } from "./same-for-rsync.ts";
 const TOOLS = ["rsync", "ssh", "tar", "find", "getfattr", "setfattr", "setfacl", "lsattr", "chattr", "setcap", "mknod"];
 const skip = skipUnless({ root: true, commands: TOOLS });
 const DOOR = path.join(import.meta.dirname, "door.ts");
-/** Kept between runs, as `bin/holdfast` does: each push starts a process. */
-const COMPILED = path.resolve(import.meta.dirname, "../../../node_modules/.cache/compiled");
 
 interface Server {
   readonly holdfast: Holdfast;
