@@ -8,7 +8,7 @@ import path from "node:path";
  * whatever becomes of it. Where there is no room for it, they stay in memory.
  */
 export interface SpillFile {
-  /** Gives where the bytes begin. They must not be changed afterwards. */
+  /** Gives where the bytes begin. Their memory is the caller's again afterwards. */
   append(bytes: Uint8Array): number;
   /** Fills as much of `into` as there is from `at`, at most to the end of what was appended there; gives how much. */
   read(at: number, into: Uint8Array): number;
@@ -16,7 +16,7 @@ export interface SpillFile {
 }
 
 export function createSpillFile(folder: string = tmpdir()): SpillFile {
-  let fd = openNameless(folder);
+  let fd = openNamelessFile(folder);
   let end = 0;
   const held: { readonly at: number; readonly bytes: Uint8Array }[] = [];
 
@@ -42,7 +42,7 @@ export function createSpillFile(folder: string = tmpdir()): SpillFile {
   return {
     append(bytes) {
       const at = end;
-      if (!write(bytes)) held.push({ at, bytes });
+      if (!write(bytes)) held.push({ at, bytes: Uint8Array.from(bytes) });
       end += bytes.length;
       return at;
     },
@@ -59,7 +59,8 @@ export function createSpillFile(folder: string = tmpdir()): SpillFile {
   };
 }
 
-function openNameless(folder: string): number | undefined {
+/** Opens a new file that goes with its descriptor; undefined where none can be made. */
+export function openNamelessFile(folder: string = tmpdir()): number | undefined {
   const name = path.join(folder, `.holdfast-${randomBytes(12).toString("hex")}`);
   try {
     const fd = openSync(name, "wx+", 0o600);

@@ -9,27 +9,27 @@ const SEGMENT_MASK = SEGMENT_LENGTH - 1;
 
 type NumberArray = Uint16Array<ArrayBuffer> | Uint32Array<ArrayBuffer> | Float64Array<ArrayBuffer>;
 
+const VIEWS = { u16: Uint16Array, u32: Uint32Array, f64: Float64Array };
+
 /**
  * Numbers by index, in segments that come into being when something is stored in them: no copying, little slack. With a
  * pool, those that are not in use may wait in a file.
  */
 export class Column implements SegmentOwner {
-  readonly #make: () => NumberArray;
+  readonly #bytes: number;
+  readonly #view: (memory: ArrayBuffer) => NumberArray;
   readonly #pool: SegmentPool | undefined;
   readonly #segments: (NumberArray | undefined)[] = [];
   /** Where segments lie that were put away. */
   readonly #places = new Map<number, number>();
   /** The same of those that came back, and have not been changed since. */
   readonly #unchanged = new Map<number, number>();
-  /** Memory of one that was put away unchanged, for the next that comes back. */
-  #spare: NumberArray | undefined;
 
-  constructor(kind: "u16" | "u32" | "f64", pool?: SegmentPool) {
+  constructor(kind: keyof typeof VIEWS, pool?: SegmentPool) {
     this.#pool = pool;
-    this.#make = () => {
-      if (kind === "u16") return new Uint16Array(SEGMENT_LENGTH);
-      return kind === "u32" ? new Uint32Array(SEGMENT_LENGTH) : new Float64Array(SEGMENT_LENGTH);
-    };
+    const View = VIEWS[kind];
+    this.#bytes = SEGMENT_LENGTH * View.BYTES_PER_ELEMENT;
+    this.#view = (memory) => new View(memory);
   }
 
   /** Whether nothing was ever stored. */
@@ -58,12 +58,16 @@ export class Column implements SegmentOwner {
     const place = this.#unchanged.get(number);
     this.#unchanged.delete(number);
     this.#places.set(number, place ?? file.append(bytesOf(segment)));
-    // What was just given to the file may be held by it.
-    if (place !== undefined) this.#spare = segment;
+    this.#pool?.giveBack(segment.buffer);
+  }
+
+  /** With anything in it. */
+  #make(): NumberArray {
+    return this.#view(this.#pool?.memory(this.#bytes) ?? new ArrayBuffer(this.#bytes));
   }
 
   #start(number: number): NumberArray {
-    const segment = this.#make();
+    const segment = this.#make().fill(0);
     this.#segments[number] = segment;
     this.#pool?.hold(this, number, segment.byteLength);
     return segment;
@@ -72,8 +76,7 @@ export class Column implements SegmentOwner {
   #bringBack(number: number): NumberArray | undefined {
     const place = this.#places.get(number);
     if (place === undefined) return undefined;
-    const segment = this.#spare ?? this.#make();
-    this.#spare = undefined;
+    const segment = this.#make();
     this.#pool?.readAgain(place, bytesOf(segment));
     this.#places.delete(number);
     this.#unchanged.set(number, place);

@@ -7,10 +7,12 @@ export interface SegmentOwner {
 }
 
 /** How much of a list is held at first. */
-const HELD_BYTES = 16 * 1024 * 1024;
-/** More is held once this many times as much has been read again: sorting a huge folder, say, goes through it in leaps. */
-const READ_AGAIN_TIMES = 8;
-const GROWTH = 1.5;
+const HELD_BYTES = 4 * 1024 * 1024;
+/** More is held once as much as there is has been read again so often: sorting a huge folder goes through it in leaps. */
+const READ_AGAIN_TIMES = 4;
+const GROWTH = 2;
+/** So much memory of each size is kept for segments that come. */
+const MOST_SPARE = 8;
 
 const files = new FinalizationRegistry<SpillFile>((file) => file.close());
 
@@ -23,7 +25,10 @@ export class SegmentPool {
   #first = 0;
   #heldBytes = 0;
   #mostBytes: number;
+  /** Of all segments there are, held or not. */
+  #allBytes = 0;
   #readAgainBytes = 0;
+  readonly #spare = new Map<number, ArrayBuffer[]>();
   #file: SpillFile | undefined;
 
   constructor(mostBytes: number = HELD_BYTES) {
@@ -34,6 +39,7 @@ export class SegmentPool {
   hold(owner: SegmentOwner, number: number, bytes: number): void {
     this.#held.push({ owner, number, bytes });
     this.#heldBytes += bytes;
+    this.#allBytes += bytes;
     // Never the one that was held last: it is about to be used.
     while (this.#heldBytes > this.#mostBytes && this.#first < this.#held.length - 1) this.#putAwayFirst();
   }
@@ -52,12 +58,26 @@ export class SegmentPool {
     owner.putAway(number, this.#file);
   }
 
+  /** Memory for a segment, with anything in it. */
+  memory(bytes: number): ArrayBuffer {
+    return this.#spare.get(bytes)?.pop() ?? new ArrayBuffer(bytes);
+  }
+
+  /** Takes the memory of a segment that was put away, for those to come: nobody may look at it any more. */
+  giveBack(memory: ArrayBuffer): void {
+    let spare = this.#spare.get(memory.byteLength);
+    if (spare === undefined) this.#spare.set(memory.byteLength, (spare = []));
+    if (spare.length < MOST_SPARE) spare.push(memory);
+  }
+
   /** Reads what was put away. */
   readAgain(place: number, into: Uint8Array): void {
     const read = this.#file?.read(place, into) ?? 0;
     if (read !== into.length) throw new Error("a temporary file does not hold what was written to it");
     this.#readAgainBytes += into.length;
-    if (this.#readAgainBytes < this.#mostBytes * READ_AGAIN_TIMES) return;
+    // It is about to be held, for the second time.
+    this.#allBytes -= into.length;
+    if (this.#readAgainBytes < this.#allBytes * READ_AGAIN_TIMES) return;
     this.#readAgainBytes = 0;
     this.#mostBytes *= GROWTH;
   }
