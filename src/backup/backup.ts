@@ -574,6 +574,7 @@ export async function backup(options: BackupOptions): Promise<BackupResult> {
     await scanning.catch(() => undefined);
     lastRun?.close();
     await pool.close();
+    destination.close();
   }
 }
 

@@ -6,7 +6,7 @@ import type { SnapshotSealedPart } from "../format/snapshot.ts";
  * PORT: where a backup goes. A repository at hand and a server at the other end of a wire are both this, so the engine
  * does not know which one it feeds. A good implementation to read first: `local-destination.ts`.
  *
- * Order binds: frames, then one `commit`. Nothing is a snapshot before `commit` resolves; whatever was stored until then
+ * Order binds: frames, then one `commit` or `abandon`, then `close`. Nothing is a snapshot before `commit` resolves; whatever was stored until then
  * is found again by the next run.
  */
 export interface Destination {
@@ -32,6 +32,8 @@ export interface Destination {
   commit(snapshot: SnapshotToCommit): Promise<CommittedSnapshot>;
   /** Leaves without a snapshot. What is durable stays, for the next run. */
   abandon(): Promise<void>;
+  /** In the end, once no worker looks at the blobs any more. */
+  close(): void;
 }
 
 export interface DestinationKeys extends FrameWriterKeys {

@@ -5,6 +5,7 @@ import { encodeFrameSet, type FrameSetOrigin } from "../format/frame-set.ts";
 import { parseObjectName, PREFIXES } from "../format/names.ts";
 import { packObjectName } from "../format/pack.ts";
 import { encodeSnapshot } from "../format/snapshot.ts";
+import { boundMalloc } from "../platform/bound-heap.ts";
 import type { CommittedSnapshot, Destination, SnapshotToCommit } from "./destination.ts";
 import { frameOfBlob } from "../repository/blob-table.ts";
 import { listPacks, loadIndex, type LoadedIndex, readCondemned, readPackBlobs } from "../repository/index-loader.ts";
@@ -13,7 +14,7 @@ import { createIndexWriter } from "../repository/index-writer.ts";
 import { createPackWriter } from "../repository/pack-writer.ts";
 import { type Repository, writerKeys } from "../repository/repository.ts";
 import { noteRunning } from "../repository/running.ts";
-import { createSessionBlobs, isClaimed } from "../repository/session-blobs.ts";
+import { closeSessionBlobs, createSessionBlobs, isClaimed } from "../repository/session-blobs.ts";
 import type { StoredObject } from "../storage/storage.ts";
 
 /**
@@ -37,6 +38,7 @@ export async function openLocalDestination(
 ): Promise<Destination & { readonly index: LoadedIndex }> {
   const { storage, ring } = repository;
   const keys = writerKeys(repository);
+  boundMalloc();
   const running = await noteRunning(storage, options.noteAs ?? "backup");
   let index: LoadedIndex;
   try {
@@ -46,7 +48,6 @@ export async function openLocalDestination(
     throw error;
   }
   const { frames } = index;
-  const blobs = createSessionBlobs(index.blobs);
   const needed = new Uint8Array(frames.count());
   const newFrames = new Map<string, { origin: Uint8Array; numbers: number[] }>();
   const indexes = createIndexWriter(repository);
@@ -63,6 +64,7 @@ export async function openLocalDestination(
   );
 
   for (const pack of index.unlisted) await indexes.add(pack);
+  const blobs = createSessionBlobs(index.blobs);
 
   /** Frames of the repository that the snapshot needs, by origin. */
   function neededFrames(): FrameSetOrigin[] {
@@ -261,6 +263,7 @@ export async function openLocalDestination(
         await running.remove();
       }
     },
+    close: () => closeSessionBlobs(blobs),
   };
 }
 

@@ -1,3 +1,5 @@
+import { addressOf, isExported, libcFunction } from "./libc.ts";
+
 /** What may lie beside bytes that came out of something larger, such as the head of a frame. */
 const MARGIN_BYTES = 64;
 /** Smaller pieces may lie in memory that Node hands out in parts. */
@@ -13,4 +15,28 @@ export function freeMemory(bytes: Uint8Array): void {
   const { buffer, byteLength } = bytes;
   const margin = byteLength < SURELY_ALONE_BYTES ? 0 : MARGIN_BYTES;
   if (buffer instanceof ArrayBuffer && buffer.byteLength <= byteLength + margin) buffer.transfer(0);
+}
+
+const ADVICE = { madvise: libcFunction("madvise", "int", ["uintptr_t", "uintptr_t", "int"]) };
+const MADV_DONTNEED = 4;
+/** At most so large on all processors that Node runs on. */
+const PAGE_BYTES = 64 * 1024;
+
+/**
+ * Gives back memory that several threads hold, which nobody can take from them: it reads as zeros from now on, in part or as
+ * a whole, and takes up room again where it is written to. Only for what lies in a large piece of memory.
+ */
+export function emptySharedMemory(bytes: Uint8Array<SharedArrayBuffer>): void {
+  if (!isExported(ADVICE)) return;
+  const start = addressOf(bytes);
+  const from = Math.ceil(start / PAGE_BYTES) * PAGE_BYTES;
+  const to = Math.floor((start + bytes.length) / PAGE_BYTES) * PAGE_BYTES;
+  if (to > from) ADVICE.madvise()(from, to - from, MADV_DONTNEED);
+}
+
+const TRIMMING = { malloc_trim: libcFunction("malloc_trim", "int", ["uint64"]) };
+
+/** After much was held and let go of: what malloc keeps for later goes back to the kernel. Takes some milliseconds. */
+export function trimMemory(): void {
+  if (isExported(TRIMMING)) TRIMMING.malloc_trim()(0);
 }

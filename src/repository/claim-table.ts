@@ -18,13 +18,13 @@ export interface ClaimTable {
 
 export type Claim = "claimed" | "known" | "full";
 
-const WORDS_PER_SLOT = 4;
+export const WORDS_PER_SLOT = 4;
 /** The word that says whether the others count. */
-const STATE = 3;
+export const STATE = 3;
 const STATE_BITS = 3;
 /** The whole word of a slot that is free, or being written by a thread; the two bits of one that is taken. */
-const FREE = 0;
-const WRITING = 1;
+export const FREE = 0;
+export const WRITING = 1;
 const TAKEN = 2;
 
 export function createClaimTable(capacity: number): ClaimTable {
@@ -85,16 +85,18 @@ export function isClaimedIn(table: ClaimTable, ids: Uint8Array, at = 0): boolean
   }
 }
 
-function homeOf(table: ClaimTable, ids: Uint8Array, at: number): number {
+/** The slot at which the search for an id begins; proportional to its first bytes. */
+export function homeOf(table: { readonly slots: number }, ids: Uint8Array, at: number): number {
   const high = ((ids[at] << 24) | (ids[at + 1] << 16) | (ids[at + 2] << 8) | ids[at + 3]) >>> 0;
   return Math.floor((high / 0x1_0000_0000) * table.slots);
 }
 
-function word(ids: Uint8Array, at: number): number {
+/** 32 bits of an id. */
+export function word(ids: Uint8Array, at: number): number {
   return ids[at] | (ids[at + 1] << 8) | (ids[at + 2] << 16) | (ids[at + 3] << 24);
 }
 
 /** The last word, as it stands in a slot that is taken. */
-function lastWord(ids: Uint8Array, at: number): number {
+export function lastWord(ids: Uint8Array, at: number): number {
   return (word(ids, at + 12) & ~STATE_BITS) | TAKEN;
 }

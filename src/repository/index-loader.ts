@@ -6,7 +6,7 @@ import { parseObjectName, PREFIXES } from "../format/names.ts";
 import { openBlobList, parsePackObjectName, readDirectory } from "../format/pack.ts";
 import { type BlobTable, createBlobTable, insertBlob } from "./blob-table.ts";
 import { createFrameTable, type FrameTable } from "./frame-table.ts";
-import { freeMemory } from "../platform/free-memory.ts";
+import { freeMemory, trimMemory } from "../platform/free-memory.ts";
 import type { StoredPack } from "./pack-writer.ts";
 import type { Repository } from "./repository.ts";
 
@@ -51,6 +51,10 @@ export interface LoadOptions {
 
 /** Index objects are kept in memory between the two passes over them up to this much, and else read twice. */
 const KEPT_BYTES = 32 * 1024 * 1024;
+/** The same where they are files of this machine, which are soon read again. */
+const KEPT_FILE_BYTES = 4 * 1024 * 1024;
+/** Having loaded so many blobs leaves much memory to be given back. */
+const MANY_BLOBS = 100_000;
 const ATTEMPTS = 5;
 const READS_AHEAD = 16;
 const AHEAD_BYTES = 8 * 1024 * 1024;
@@ -89,6 +93,7 @@ async function loadOnce(repository: Repository, options: LoadOptions): Promise<L
   const missingPacks: string[] = [];
   const objects: LoadedObject[] = [];
   const first: FirstPass[] = [];
+  const mostKeptBytes = storage.fileOf === undefined ? KEPT_BYTES : KEPT_FILE_BYTES;
   let keptBytes = 0;
   let blobCount = 0;
   for await (const { name, sizeBytes, bytes, index } of readIndexes(repository, listed)) {
@@ -101,7 +106,7 @@ async function loadOnce(repository: Repository, options: LoadOptions): Promise<L
     }
     objects.push({ name, sizeBytes, packs });
     for (const section of index.sections) blobCount += section.blobCount;
-    const isKept = options.framesOnly !== true && keptBytes + sizeBytes <= KEPT_BYTES;
+    const isKept = options.framesOnly !== true && keptBytes + sizeBytes <= mostKeptBytes;
     first.push({ name, kept: isKept ? { bytes, index } : undefined });
     if (isKept) keptBytes += sizeBytes;
     else freeMemory(bytes);
@@ -129,6 +134,7 @@ async function loadOnce(repository: Repository, options: LoadOptions): Promise<L
       }
     });
   }
+  if (blobCount > MANY_BLOBS) trimMemory();
   return { frames, blobs, objects, unlisted, missingPacks, condemned, condemnedLists };
 }
 

@@ -4,8 +4,14 @@ import { test } from "node:test";
 import { runOk } from "../../test/support/run-command.ts";
 import { HoldfastError } from "../errors.ts";
 import { createBlobTable, insertBlob } from "./blob-table.ts";
-import { createClaimTable } from "./claim-table.ts";
-import { claimForStoring, createSessionBlobs, isClaimed, type SessionBlobs } from "./session-blobs.ts";
+import {
+  claimForStoring,
+  closeSessionBlobs,
+  createClaimStep,
+  createSessionBlobs,
+  isClaimed,
+  type SessionBlobs,
+} from "./session-blobs.ts";
 
 test("what the repository holds is not claimed, and what is claimed once is not claimed again", () => {
   const base = createBlobTable(1);
@@ -18,10 +24,12 @@ test("what the repository holds is not claimed, and what is claimed once is not 
   assert.equal(claimForStoring(blobs, fresh), true);
   assert.equal(claimForStoring(blobs, fresh), false);
   assert.equal(isClaimed(blobs, fresh), true);
+  closeSessionBlobs(blobs);
 });
 
 function smallSession(...capacities: number[]): SessionBlobs {
-  return { base: createBlobTable(0), claimed: capacities.map((capacity) => createClaimTable(capacity)) };
+  const claimed = capacities.map((capacity) => createClaimStep(capacity, undefined, 0));
+  return { base: createBlobTable(0), claimed, fd: undefined };
 }
 
 test("claims go on in the next table when one is full", () => {
@@ -49,5 +57,5 @@ test("a machine with little memory gets fewer tables rather than none", async ()
     process.stdout.write(String(createSessionBlobs(createBlobTable(0)).claimed.length));`;
   const limited = `ulimit -v 3000000 && exec "$0" --input-type=module -e "$1"`;
   const tables = await runOk("bash", ["-c", limited, process.execPath, code]);
-  assert.ok(Number(tables) >= 3 && Number(tables) < 13, `${tables} tables`);
+  assert.ok(Number(tables) >= 3 && Number(tables) < 64, `${tables} tables`);
 });

@@ -1,43 +1,70 @@
+import { closeSync } from "node:fs";
 import { HoldfastError } from "../errors.ts";
 import type { BlobId } from "../format/tree.ts";
+import { openNamelessFile } from "../platform/spill-file.ts";
 import { type BlobTable, frameOfBlob } from "./blob-table.ts";
-import { claimBlob, type ClaimTable, createClaimTable, isClaimedIn } from "./claim-table.ts";
+import { bytesInFile, type ClaimFile, createClaimFile, isInFile, isPutAway, putAway } from "./claim-file.ts";
+import { type Claim, claimBlob, type ClaimTable, createClaimTable, isClaimedIn } from "./claim-table.ts";
 
 /**
  * The blobs that one run knows of: those that the repository held at its start, and those that it has claimed since.
  *
- * Plain shared memory, so it can be posted to workers. Claimed blobs go to a chain of tables, each twice as large as
- * the one before, all made at the start: memory that is not touched costs nothing but address space. Of one that is in use
- * all is touched soon; of larger steps, more would be for nothing.
+ * Plain shared memory, so it can be posted to workers. Claimed blobs go to a chain of tables, all made at the start: memory
+ * that is not touched costs nothing but address space. Those that are full wait in a temporary file.
  */
 export interface SessionBlobs {
   readonly base: BlobTable;
-  readonly claimed: readonly ClaimTable[];
+  readonly claimed: readonly ClaimStep[];
+  /** Of the temporary file, if there is one. */
+  readonly fd: number | undefined;
 }
 
-const FIRST_TABLE_BLOBS = 1 << 14;
-/** 16 Ki, 32 Ki, … 64 Mi blobs: some 134 million new blobs in one run. */
-const TABLES = 13;
+export interface ClaimStep {
+  readonly table: ClaimTable;
+  /** Where it goes when it is full; undefined where it stays in memory. */
+  readonly file: ClaimFile | undefined;
+}
 
+const FIRST_TABLE_BLOBS = 1 << 16;
+/** So few tables that looking through all of them costs little; so many that the one in use is small beside the others. */
+const TABLES_OF_A_SIZE = 8;
+/** 64 Ki, …, 128 Ki, …, 8 Mi blobs: some 134 million new blobs in one run. */
+const SIZES = 8;
+
+/** To be closed with `closeSessionBlobs`. */
 export function createSessionBlobs(base: BlobTable): SessionBlobs {
-  const claimed: ClaimTable[] = [];
-  while (claimed.length < TABLES) {
+  const fd = openNamelessFile();
+  const claimed: ClaimStep[] = [];
+  let end = 0;
+  while (claimed.length < TABLES_OF_A_SIZE * SIZES) {
     try {
-      claimed.push(createClaimTable(FIRST_TABLE_BLOBS * 2 ** claimed.length));
+      const step = createClaimStep(FIRST_TABLE_BLOBS * 2 ** Math.floor(claimed.length / TABLES_OF_A_SIZE), fd, end);
+      end += bytesInFile(step.table);
+      claimed.push(step);
     } catch (error) {
       // The kernel gives no address space beyond what the machine could ever hold; smaller tables do for what it can save.
       if (!(error instanceof RangeError) || claimed.length === 0) throw error;
       break;
     }
   }
-  return { base, claimed };
+  return { base, claimed, fd };
+}
+
+export function createClaimStep(blobs: number, fd: number | undefined, at: number): ClaimStep {
+  const table = createClaimTable(blobs);
+  return { table, file: fd === undefined ? undefined : createClaimFile(fd, at, table) };
+}
+
+/** When no thread looks into them any more. */
+export function closeSessionBlobs({ fd }: SessionBlobs): void {
+  if (fd !== undefined) closeSync(fd);
 }
 
 /** True where the calling thread must store the blob; false where it is stored, or another thread is at it. */
 export function claimForStoring(blobs: SessionBlobs, id: BlobId): boolean {
   if (frameOfBlob(blobs.base, id) >= 0) return false;
-  for (const table of blobs.claimed) {
-    const claim = claimBlob(table, id);
+  for (const step of blobs.claimed) {
+    const claim = claimIn(step, id);
     if (claim !== "full") return claim === "claimed";
   }
   throw new HoldfastError("there is more new data than this machine's memory can keep account of in one run", {
@@ -45,11 +72,25 @@ export function claimForStoring(blobs: SessionBlobs, id: BlobId): boolean {
   });
 }
 
+function claimIn({ table, file }: ClaimStep, id: BlobId): Claim {
+  if (file === undefined) return claimBlob(table, id);
+  if (!isPutAway(file)) {
+    const claim = claimBlob(table, id);
+    if (claim !== "full") return claim;
+    putAway(table, file);
+    if (!isPutAway(file)) return claim;
+  }
+  return isInFile(file, id) ? "known" : "full";
+}
+
 /** True where the blob whose id stands in `ids` from `at` was claimed in this run. */
 export function isClaimed(blobs: SessionBlobs, ids: Uint8Array, at = 0): boolean {
-  for (const table of blobs.claimed) {
-    if (isClaimedIn(table, ids, at)) return true;
-    if (Atomics.load(table.used, 0) < table.capacity) return false;
+  for (const { table, file } of blobs.claimed) {
+    if (file === undefined || !isPutAway(file)) {
+      if (isClaimedIn(table, ids, at)) return true;
+      if (Atomics.load(table.used, 0) < table.capacity) return false;
+    }
+    if (file !== undefined && isPutAway(file) && isInFile(file, ids, at)) return true;
   }
   return false;
 }
