@@ -1,6 +1,16 @@
 import { readSync, writeSync } from "node:fs";
 import { emptySharedMemory } from "../platform/free-memory.ts";
-import { type ClaimTable, FREE, homeOf, lastWord, STATE, word, WORDS_PER_SLOT, WRITING } from "./claim-table.ts";
+import {
+  claimSlots,
+  type ClaimTable,
+  FREE,
+  homeOf,
+  lastWord,
+  STATE,
+  word,
+  WORDS_PER_SLOT,
+  WRITING,
+} from "./claim-table.ts";
 
 /**
  * Where a claim table goes that is full: as it stands into a file, and of each slot one byte into shared memory, which says
@@ -27,15 +37,15 @@ const IN_FILE = 2;
 const SLOT_BYTES = WORDS_PER_SLOT * 4;
 const SLOTS_AT_ONCE = 4096;
 
-export function createClaimFile(fd: number, at: number, table: ClaimTable): ClaimFile {
-  return {
-    fd,
-    at,
-    slots: table.slots,
-    tags: new Uint8Array(new SharedArrayBuffer(table.slots)),
-    progress: new Int32Array(new SharedArrayBuffer(4)),
-  };
+/** Of a table whose own `memory` has room for `claimFileBytes` behind it. */
+export function createClaimFile(fd: number, at: number, table: ClaimTable, memory: SharedArrayBuffer): ClaimFile {
+  const { slots, used } = table;
+  const progress = new Int32Array(memory, used.byteOffset + used.byteLength, 1);
+  const tags = new Uint8Array(memory, progress.byteOffset + progress.byteLength, slots);
+  return { fd, at, slots, tags, progress };
 }
+
+export const claimFileBytes = (capacity: number): number => 4 + claimSlots(capacity);
 
 /** How many bytes of a file a table takes. */
 export const bytesInFile = (table: ClaimTable): number => table.slots * SLOT_BYTES;
@@ -65,7 +75,7 @@ export function putAway(table: ClaimTable, file: ClaimFile): void {
     if (!write(file, first, written.subarray(0, count * WORDS_PER_SLOT))) return;
   }
   Atomics.store(file.progress, 0, IN_FILE);
-  emptySharedMemory(new Uint8Array(words.buffer));
+  emptySharedMemory(new Uint8Array(words.buffer, words.byteOffset, words.byteLength));
 }
 
 function write({ fd, at }: ClaimFile, firstSlot: number, words: Int32Array): boolean {

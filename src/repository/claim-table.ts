@@ -12,7 +12,7 @@ export interface ClaimTable {
   readonly slots: number;
   /** How many slots may be filled before the table is full. */
   readonly capacity: number;
-  /** words[0] of its own little buffer: slots in use; shared by all threads. */
+  /** used[0]: slots in use. */
   readonly used: Int32Array<SharedArrayBuffer>;
 }
 
@@ -27,14 +27,20 @@ export const FREE = 0;
 export const WRITING = 1;
 const TAKEN = 2;
 
-export function createClaimTable(capacity: number): ClaimTable {
-  const slots = Math.max(8, Math.ceil(capacity / 0.75));
-  return {
-    words: new Int32Array(new SharedArrayBuffer(slots * WORDS_PER_SLOT * 4)),
-    slots,
-    capacity,
-    used: new Int32Array(new SharedArrayBuffer(4)),
-  };
+/** How many slots a table has for so many blobs. */
+export const claimSlots = (capacity: number): number => Math.max(8, Math.ceil(capacity / 0.75));
+
+/** How much memory a table takes. */
+export const claimTableBytes = (capacity: number): number => claimSlots(capacity) * WORDS_PER_SLOT * 4 + 4;
+
+/** Lies at the start of `memory`, which must be zero. */
+export function createClaimTable(
+  capacity: number,
+  memory = new SharedArrayBuffer(claimTableBytes(capacity)),
+): ClaimTable {
+  const slots = claimSlots(capacity);
+  const words = new Int32Array(memory, 0, slots * WORDS_PER_SLOT);
+  return { words, slots, capacity, used: new Int32Array(memory, words.byteLength, 1) };
 }
 
 /** Takes a blob for the calling thread, if no thread has it yet. */

@@ -57,5 +57,5 @@ test("a machine with little memory gets fewer tables rather than none", async ()
     process.stdout.write(String(createSessionBlobs(createBlobTable(0)).claimed.length));`;
   const limited = `ulimit -v 3000000 && exec "$0" --input-type=module -e "$1"`;
   const tables = await runOk("bash", ["-c", limited, process.execPath, code]);
-  assert.ok(Number(tables) >= 3 && Number(tables) < 64, `${tables} tables`);
+  assert.ok(Number(tables) >= 3 && Number(tables) < 40, `${tables} tables`);
 });

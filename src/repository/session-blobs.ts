@@ -3,8 +3,23 @@ import { HoldfastError } from "../errors.ts";
 import type { BlobId } from "../format/tree.ts";
 import { openNamelessFile } from "../platform/spill-file.ts";
 import { type BlobTable, frameOfBlob } from "./blob-table.ts";
-import { bytesInFile, type ClaimFile, createClaimFile, isInFile, isPutAway, putAway } from "./claim-file.ts";
-import { type Claim, claimBlob, type ClaimTable, createClaimTable, isClaimedIn } from "./claim-table.ts";
+import {
+  bytesInFile,
+  type ClaimFile,
+  claimFileBytes,
+  createClaimFile,
+  isInFile,
+  isPutAway,
+  putAway,
+} from "./claim-file.ts";
+import {
+  type Claim,
+  claimBlob,
+  type ClaimTable,
+  claimTableBytes,
+  createClaimTable,
+  isClaimedIn,
+} from "./claim-table.ts";
 
 /**
  * The blobs that one run knows of: those that the repository held at its start, and those that it has claimed since.
@@ -25,34 +40,36 @@ export interface ClaimStep {
   readonly file: ClaimFile | undefined;
 }
 
-const FIRST_TABLE_BLOBS = 1 << 16;
 /** So few tables that looking through all of them costs little; so many that the one in use is small beside the others. */
 const TABLES_OF_A_SIZE = 8;
-/** 64 Ki, …, 128 Ki, …, 8 Mi blobs: some 134 million new blobs in one run. */
-const SIZES = 8;
+/** In blobs. All together they hold some 150 million: so many can be new in one run. */
+const TABLE_SIZES = [64, 128, 512, 2048, 16 * 1024].map((kibi) => kibi * 1024);
 
 /** To be closed with `closeSessionBlobs`. */
 export function createSessionBlobs(base: BlobTable): SessionBlobs {
   const fd = openNamelessFile();
   const claimed: ClaimStep[] = [];
   let end = 0;
-  while (claimed.length < TABLES_OF_A_SIZE * SIZES) {
-    try {
-      const step = createClaimStep(FIRST_TABLE_BLOBS * 2 ** Math.floor(claimed.length / TABLES_OF_A_SIZE), fd, end);
-      end += bytesInFile(step.table);
-      claimed.push(step);
-    } catch (error) {
-      // The kernel gives no address space beyond what the machine could ever hold; smaller tables do for what it can save.
-      if (!(error instanceof RangeError) || claimed.length === 0) throw error;
-      break;
+  try {
+    for (const size of TABLE_SIZES) {
+      for (let number = 0; number < TABLES_OF_A_SIZE; number++) {
+        const step = createClaimStep(size, fd, end);
+        end += bytesInFile(step.table);
+        claimed.push(step);
+      }
     }
+  } catch (error) {
+    // The kernel gives no address space beyond what the machine could ever hold; smaller tables do for what it can save.
+    if (!(error instanceof RangeError) || claimed.length === 0) throw error;
   }
   return { base, claimed, fd };
 }
 
 export function createClaimStep(blobs: number, fd: number | undefined, at: number): ClaimStep {
-  const table = createClaimTable(blobs);
-  return { table, file: fd === undefined ? undefined : createClaimFile(fd, at, table) };
+  // In one piece: each takes time to be made.
+  const memory = new SharedArrayBuffer(claimTableBytes(blobs) + (fd === undefined ? 0 : claimFileBytes(blobs)));
+  const table = createClaimTable(blobs, memory);
+  return { table, file: fd === undefined ? undefined : createClaimFile(fd, at, table, memory) };
 }
 
 /** When no thread looks into them any more. */
