@@ -8,6 +8,7 @@
 import { randomBytes } from "node:crypto";
 import { SEAL_OVERHEAD_BYTES, SealBrokenError, open, sealInto } from "../crypto/aead.ts";
 import { createKeyedHash } from "../crypto/keyed-hash.ts";
+import { freeMemory } from "../platform/free-memory.ts";
 import type { ByteReader, ByteWriter } from "./codec.ts";
 import {
   asBuffer,
@@ -386,6 +387,7 @@ export function sealBlobSection(
   for (let start = 0, segment = 0; start < plain.length; start += SEGMENT_BYTES, segment++) {
     at = sealInto(sealed, at, key, segment, aad, [plain.subarray(start, start + SEGMENT_BYTES)]);
   }
+  freeMemory(plain);
   return { frameNames: entries.frameNames, blobCount: count, salt, sealed };
 }
 

@@ -11,7 +11,7 @@ const SURELY_ALONE_BYTES = 128 * 1024;
  *
  * Does nothing where other bytes lie in the same memory.
  */
-export function freeMemory(bytes: Uint8Array): void {
+export function freeMemory(bytes: ArrayBufferView): void {
   const { buffer, byteLength } = bytes;
   const margin = byteLength < SURELY_ALONE_BYTES ? 0 : MARGIN_BYTES;
   if (buffer instanceof ArrayBuffer && buffer.byteLength <= byteLength + margin) buffer.transfer(0);

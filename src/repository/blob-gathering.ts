@@ -1,4 +1,5 @@
 import { type BlobSection, sealBlobSection } from "../format/index-object.ts";
+import { freeMemory } from "../platform/free-memory.ts";
 import type { Repository } from "./repository.ts";
 
 /** Blobs that wait to be sealed into one section of an index, in columns that grow: 26 bytes a blob. */
@@ -10,6 +11,7 @@ export interface BlobGathering {
   add(fromIds: Uint8Array, at: number, frame: number, place: number, lengthBytes: number): void;
   /** Leaves out what `isKept` does not want. */
   filter(isKept: (ids: Uint8Array, at: number, frame: number, place: number) => boolean): void;
+  /** Ends the gathering. */
   seal(repository: Pick<Repository, "ring">): BlobSection;
 }
 
@@ -38,6 +40,7 @@ export function createBlobGathering(): BlobGathering {
     frames.set(old.frames);
     places.set(old.places);
     lengths.set(old.lengths);
+    for (const column of Object.values(old)) freeMemory(column);
   }
 
   function originNumber(origin: Uint8Array): number {
@@ -86,7 +89,7 @@ export function createBlobGathering(): BlobGathering {
       count = kept;
     },
     seal({ ring }) {
-      return sealBlobSection(ring.indexKey, ring.repositoryId, {
+      const section = sealBlobSection(ring.indexKey, ring.repositoryId, {
         count,
         frameNames: {
           origins: Buffer.concat(origins),
@@ -98,6 +101,9 @@ export function createBlobGathering(): BlobGathering {
         places: places.subarray(0, count),
         lengths: lengths.subarray(0, count),
       });
+      // Megabytes, which the collector of garbage would leave for long.
+      for (const column of [ids, frames, places, lengths]) freeMemory(column);
+      return section;
     },
   };
 }

@@ -1,5 +1,4 @@
 import type { HoldfastError } from "../../errors.ts";
-import { makingYoungObjects } from "../../platform/bound-heap.ts";
 import { displayPath, type RawPath } from "../../platform/raw-path.ts";
 import { allExcluded } from "../all-excluded.ts";
 import type { ReportProblem, Source } from "../source.ts";
@@ -149,9 +148,7 @@ async function openSession(
   await channel.flush();
   const digests = folderDigests(JSON.stringify([profile, options.circumstances ?? ""]), listedMs);
   const form = listForm(agreement, profile);
-  const received = await makingYoungObjects(() =>
-    receiveFileList(channel.input, form, options.mostFiles ?? MOST_FILES, digests.takeIn),
-  );
+  const received = await receiveFileList(channel.input, form, options.mostFiles ?? MOST_FILES, digests.takeIn);
   // What it complains of shows in the list; the words come on a way of their own.
   if ((received.ioErrors | channel.ioErrors) !== 0 || received.list.count === 0) await remote.hearOut();
   if (received.list.count === 0) throw said.anything ? nothingThere(options) : nothingListed(options);

@@ -1,3 +1,4 @@
+import { makingYoungObjects } from "../../../platform/bound-heap.ts";
 import { keepAcl, readFileAcls } from "./acl.ts";
 import type { AclCache, FileAcls, WireAcl } from "./acl.ts";
 import type { ByteInput } from "./byte-input.ts";
@@ -82,11 +83,20 @@ export type PartOfFileList = Pick<ReceivedFileList, "list" | "acls" | "xattrs">;
  * Receives a whole list. Names what is wrong where the list is not one that an honest rsync sends. `onArrived` is called
  * whenever all that has come is decoded, and more is waited for, and at the end.
  */
-export async function receiveFileList(
+export function receiveFileList(
   input: ByteInput,
   form: FileListForm,
   mostEntries: number,
   onArrived?: (part: PartOfFileList) => void,
+): Promise<ReceivedFileList> {
+  return makingYoungObjects(() => receive(input, form, mostEntries, onArrived));
+}
+
+async function receive(
+  input: ByteInput,
+  form: FileListForm,
+  mostEntries: number,
+  onArrived: ((part: PartOfFileList) => void) | undefined,
 ): Promise<ReceivedFileList> {
   const decoder = new FileListDecoder(form);
   const next = (from: Cursor): ReturnType<FileListDecoder["next"]> => decoder.next(from);
