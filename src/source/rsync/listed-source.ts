@@ -174,7 +174,7 @@ export function listedSource(parts: ListedSourceParts): ListedSource {
   function listedSum(entry: SourceEntry): Uint8Array | undefined {
     const { entry: number } = (entry as ListedEntry).step;
     const place = number < 0 ? 0 : list.checksum.get(number);
-    return place === 0 ? undefined : list.store.get(place);
+    return place === 0 ? undefined : Uint8Array.from(list.store.get(place));
   }
 
   const owners: OwnerNames = {

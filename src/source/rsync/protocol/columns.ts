@@ -95,6 +95,8 @@ const STORE_SEGMENT_BYTES = 1 << STORE_SEGMENT_BITS;
 const STORE_SEGMENT_MASK = STORE_SEGMENT_BYTES - 1;
 const LENGTH_BYTES = 2;
 const LARGEST_STORE_BYTES = 2 ** 32;
+/** So many segments that were put away stay as they are, for whoever still looks at a string. */
+const LEFT_SEGMENTS = 4;
 
 /**
  * Byte strings of up to 65,535 bytes, one after another; each is known by a number below 2^32, never 0. With a pool, those
@@ -102,8 +104,10 @@ const LARGEST_STORE_BYTES = 2 ** 32;
  */
 export class ByteStore implements SegmentOwner {
   readonly #pool: SegmentPool | undefined;
-  readonly #segments: (Buffer | undefined)[] = [];
+  readonly #segments: (Buffer<ArrayBuffer> | undefined)[] = [];
   readonly #places = new Map<number, number>();
+  /** Memory of those that were put away last. */
+  readonly #left: Buffer<ArrayBuffer>[] = [];
   #end = 0;
 
   constructor(pool?: SegmentPool) {
@@ -114,18 +118,26 @@ export class ByteStore implements SegmentOwner {
   putAway(number: number, file: SpillFile): void {
     const segment = this.#segments[number];
     this.#segments[number] = undefined;
-    if (segment === undefined || this.#places.has(number)) return;
-    this.#places.set(number, file.append(segment));
+    if (segment === undefined) return;
+    if (!this.#places.has(number)) this.#places.set(number, file.append(segment));
+    this.#left.push(segment);
+    const longest = this.#left.length > LEFT_SEGMENTS ? this.#left.shift() : undefined;
+    if (longest !== undefined) this.#pool?.giveBack(longest.buffer);
   }
 
-  #segment(number: number): Buffer {
+  /** With anything in it. */
+  #make(): Buffer<ArrayBuffer> {
+    return Buffer.from(this.#pool?.memory(STORE_SEGMENT_BYTES) ?? new ArrayBuffer(STORE_SEGMENT_BYTES));
+  }
+
+  #segment(number: number): Buffer<ArrayBuffer> {
     return this.#segments[number] ?? this.#bringBack(number);
   }
 
-  #bringBack(number: number): Buffer {
+  #bringBack(number: number): Buffer<ArrayBuffer> {
     const place = this.#places.get(number);
     if (place === undefined) throw new RangeError("no such place in a store of bytes");
-    const segment = Buffer.allocUnsafeSlow(STORE_SEGMENT_BYTES);
+    const segment = this.#make();
     this.#pool?.readAgain(place, segment);
     this.#segments[number] = segment;
     this.#pool?.hold(this, number, segment.length);
@@ -153,12 +165,12 @@ export class ByteStore implements SegmentOwner {
       throw new RsyncProtocolError("the list of files is too long: its names take more than 4 GiB");
     }
     const full = this.#segments.length - 1;
-    this.#segments.push(Buffer.allocUnsafeSlow(STORE_SEGMENT_BYTES));
+    this.#segments.push(this.#make());
     if (full >= 0) this.#pool?.hold(this, full, STORE_SEGMENT_BYTES);
     this.#end = start === 0 ? 1 : start;
   }
 
-  /** A view of a string; not to be written to. */
+  /** A view of a string; not to be written to, and to be looked at before a few others are asked for. */
   get(place: number): Buffer {
     const segment = this.#segment(place >>> STORE_SEGMENT_BITS);
     const at = place & STORE_SEGMENT_MASK;
