@@ -33,10 +33,3 @@ export function emptySharedMemory(bytes: Uint8Array<SharedArrayBuffer>): void {
   const to = Math.floor((start + bytes.length) / PAGE_BYTES) * PAGE_BYTES;
   if (to > from) ADVICE.madvise()(from, to - from, MADV_DONTNEED);
 }
-
-const TRIMMING = { malloc_trim: libcFunction("malloc_trim", "int", ["uint64"]) };
-
-/** After much was held and let go of: what malloc keeps for later goes back to the kernel. Takes some milliseconds. */
-export function trimMemory(): void {
-  if (isExported(TRIMMING)) TRIMMING.malloc_trim()(0);
-}
