@@ -1,4 +1,5 @@
 import type { HoldfastError } from "../../errors.ts";
+import { boundMalloc } from "../../platform/bound-heap.ts";
 import { displayPath, type RawPath } from "../../platform/raw-path.ts";
 import { allExcluded } from "../all-excluded.ts";
 import type { ReportProblem, Source } from "../source.ts";
@@ -106,6 +107,8 @@ export async function openSourceOver(
   profile: PullProfile,
 ): Promise<RsyncSource> {
   const listedMs = Date.now();
+  // A list of a million files, and what is made of it, would leave holes in malloc's memory; here it costs no time.
+  boundMalloc();
   const channel = new Channel(remote.transport);
   channel.closedError = () => closedEarly(options, remote);
   channel.watch(options.greetingMs ?? GREETING_MS, KEEP_ALIVE_MS, (seconds) => notGreeted(options, remote, seconds));
