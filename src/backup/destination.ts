@@ -6,8 +6,8 @@ import type { SnapshotSealedPart } from "../format/snapshot.ts";
  * PORT: where a backup goes. A repository at hand and a server at the other end of a wire are both this, so the engine
  * does not know which one it feeds. A good implementation to read first: `local-destination.ts`.
  *
- * Order binds: frames, then one `commit` or `abandon`, then `close`. Nothing is a snapshot before `commit` resolves; whatever was stored until then
- * is found again by the next run.
+ * Order binds: frames, then one `commit` or `abandon`, then `close`. Nothing is a snapshot before `commit` resolves;
+ * whatever was stored until then is found again by the next run.
  */
 export interface Destination {
   readonly keys: DestinationKeys;

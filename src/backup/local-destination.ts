@@ -5,6 +5,7 @@ import { encodeFrameSet, type FrameSetOrigin } from "../format/frame-set.ts";
 import { parseObjectName, PREFIXES } from "../format/names.ts";
 import { packObjectName } from "../format/pack.ts";
 import { encodeSnapshot } from "../format/snapshot.ts";
+import { boundMalloc } from "../platform/bound-heap.ts";
 import type { CommittedSnapshot, Destination, SnapshotToCommit } from "./destination.ts";
 import { frameOfBlob } from "../repository/blob-table.ts";
 import { listPacks, loadIndex, type LoadedIndex, readCondemned, readPackBlobs } from "../repository/index-loader.ts";
@@ -37,6 +38,8 @@ export async function openLocalDestination(
 ): Promise<Destination & { readonly index: LoadedIndex }> {
   const { storage, ring } = repository;
   const keys = writerKeys(repository);
+  // The index leaves holes in malloc's memory, which would be cleared for the tables of claims, and so be touched.
+  boundMalloc();
   const running = await noteRunning(storage, options.noteAs ?? "backup");
   let index: LoadedIndex;
   try {

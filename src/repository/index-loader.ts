@@ -6,7 +6,6 @@ import { parseObjectName, PREFIXES } from "../format/names.ts";
 import { openBlobList, parsePackObjectName, readDirectory } from "../format/pack.ts";
 import { type BlobTable, createBlobTable, insertBlob } from "./blob-table.ts";
 import { createFrameTable, type FrameTable } from "./frame-table.ts";
-import { boundMalloc } from "../platform/bound-heap.ts";
 import { freeMemory } from "../platform/free-memory.ts";
 import type { StoredPack } from "./pack-writer.ts";
 import type { Repository } from "./repository.ts";
@@ -54,8 +53,6 @@ export interface LoadOptions {
 const KEPT_BYTES = 32 * 1024 * 1024;
 /** The same where they are files of this machine, which are soon read again. */
 const KEPT_FILE_BYTES = 4 * 1024 * 1024;
-/** To load more than this leaves much memory that is to be given back. */
-const LARGE_INDEX_BYTES = 4 * 1024 * 1024;
 const ATTEMPTS = 5;
 const READS_AHEAD = 16;
 const AHEAD_BYTES = 8 * 1024 * 1024;
@@ -87,7 +84,6 @@ async function loadOnce(repository: Repository, options: LoadOptions): Promise<L
   for await (const object of storage.list(PREFIXES.index)) {
     if (parseObjectName(object.name) !== undefined) listed.push(object);
   }
-  if (sumOf(listed) > LARGE_INDEX_BYTES) boundMalloc();
   // After the indexes: a pack is stored before the index that lists it, so what is missing here is truly gone.
   const present = options.forWriting ? await listPacks(repository) : undefined;
 
@@ -138,8 +134,6 @@ async function loadOnce(repository: Repository, options: LoadOptions): Promise<L
   }
   return { frames, blobs, objects, unlisted, missingPacks, condemned, condemnedLists };
 }
-
-const sumOf = (listed: readonly ListedIndex[]): number => listed.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
 
 function withOwnBytes<T extends { readonly origin: Uint8Array }>(frame: T): T & { readonly origin: Buffer } {
   return { ...frame, origin: Buffer.from(frame.origin) };

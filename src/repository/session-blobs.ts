@@ -1,7 +1,6 @@
 import { closeSync } from "node:fs";
 import { HoldfastError } from "../errors.ts";
 import type { BlobId } from "../format/tree.ts";
-import { boundMalloc } from "../platform/bound-heap.ts";
 import { openNamelessFile } from "../platform/spill-file.ts";
 import { type BlobTable, frameOfBlob } from "./blob-table.ts";
 import {
@@ -48,8 +47,6 @@ const TABLE_SIZES = [64, 128, 512, 2048, 16 * 1024].map((kibi) => kibi * 1024);
 
 /** To be closed with `closeSessionBlobs`. */
 export function createSessionBlobs(base: BlobTable): SessionBlobs {
-  // Memory that had been in use would be cleared for the tables, and so be touched: a hundred megabytes.
-  boundMalloc();
   const fd = openNamelessFile();
   const claimed: ClaimStep[] = [];
   let end = 0;
